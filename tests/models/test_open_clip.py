@@ -1,0 +1,168 @@
+"""open_clip models: our features are the library's own, and a folder that cannot load says what is wrong."""
+
+import json
+import shutil
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from workbench.models.registry import list_models, load_model, skeleton
+
+
+@pytest.fixture(scope="module")
+def model(clip_folder):
+    return load_model(f"local-dir:{clip_folder}", device="cpu")
+
+
+@pytest.fixture
+def copy(clip_folder, tmp_path):
+    """The folder again, free to be damaged."""
+    return shutil.copytree(clip_folder, tmp_path / "copy")
+
+
+PICTURE = Image.linear_gradient("L").convert("RGB")
+
+
+def test_features_equal_the_librarys_own(model):
+    pixels = model._preprocess(PICTURE)[None]
+    ids = model._tokenizer(["a red cube left of a blue ball"])
+    with torch.no_grad():
+        image, text = model.module.encode_image(pixels), model.module.encode_text(ids)
+    assert torch.allclose(model.encode_image(PICTURE).post, image, atol=1e-6)
+    assert torch.allclose(model.encode_text("a red cube left of a blue ball").post, text, atol=1e-6)
+
+
+def test_projectors_are_exact(model):
+    image, text = model.encode_image([PICTURE, PICTURE.rotate(90)]), model.encode_text(["one", "two words"])
+    assert torch.allclose(model.image_projector(image.pre), image.post, atol=1e-6)
+    assert torch.allclose(model.text_projector(text.pre), text.post, atol=1e-6)
+    assert model.image_projector.kind == model.text_projector.kind == "exact"
+
+
+def test_tokens_have_a_grid_and_a_mask_of_words_only(model):
+    image = model.encode_image(PICTURE, tokens=True)
+    assert image.grid == (4, 4)
+    assert image.tokens.shape == (1, 16, 24)
+    text = model.encode_text(["cat", "a cat on a mat"], tokens=True)
+    assert text.mask.sum(1).tolist() == [1, 5]
+    assert not text.mask[:, 0].any()  # start of text never counts
+
+
+def test_gradients_reach_both_towers(clip_folder):
+    model = load_model(f"local-dir:{clip_folder}", device="cpu")
+    image = model.forward_image(torch.randn(2, 3, 64, 64)).post
+    ids = model._tokenizer(["a", "b"])
+    (image * model.forward_text(ids, ids != 0).post).sum().backward()
+    assert model.module.visual.conv1.weight.grad.abs().sum() > 0
+    assert model.module.token_embedding.weight.grad.abs().sum() > 0
+
+
+def test_long_caption_is_cut_at_the_context(model):
+    with pytest.warns(UserWarning, match=r"caption 1 has 10002 tokens; .* reads 16, so the last 9986 were dropped"):
+        features = model.encode_text(["word", "word " * 10_000])
+    assert len(features) == 2
+
+
+def test_seen_is_the_square_that_the_tower_looks_at(model):
+    assert model.seen(Image.new("RGB", (200, 100), "red")).size == (64, 64)
+    assert model.seen(Image.new("RGB", (200, 100), "red")).getpixel((5, 5)) == (255, 0, 0)
+
+
+def test_skeleton_has_the_shapes_and_no_weights(clip_folder, model):
+    bare = skeleton(f"local-dir:{clip_folder}")
+    assert bare.card.parameters == model.card.parameters
+    assert all(parameter.is_meta for parameter in bare.module.parameters())
+
+
+def test_local_folders_are_listed_first_after_shipped(clip_folder):
+    names = list(list_models(clip_folder.parent))
+    assert names[-4] == f"local-dir:{clip_folder}"
+
+
+def refused(folder, error, message):
+    with pytest.raises(error, match=message):
+        load_model(f"local-dir:{folder}", device="cpu")
+
+
+def test_no_such_folder(tmp_path):
+    refused(
+        tmp_path / "nothing", FileNotFoundError, "is not a folder; local-dir: takes a folder with open_clip_config.json"
+    )
+
+
+def test_folder_without_configuration(copy):
+    (copy / "open_clip_config.json").unlink()
+    refused(copy, FileNotFoundError, "open_clip_config.json is missing")
+
+
+@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("{}", "no 'model_cfg'")])
+def test_folder_with_a_broken_configuration(copy, text, message):
+    (copy / "open_clip_config.json").write_text(text)
+    refused(copy, ValueError, message)
+
+
+def test_folder_without_weights(copy):
+    (copy / "open_clip_model.safetensors").unlink()
+    refused(copy, FileNotFoundError, "has no weights; put open_clip_model.safetensors")
+
+
+def test_configuration_for_another_width(copy):
+    config = json.loads((copy / "open_clip_config.json").read_text())
+    config["model_cfg"]["embed_dim"] = 48
+    (copy / "open_clip_config.json").write_text(json.dumps(config))
+    refused(copy, ValueError, "do not fit its configuration")
+
+
+def test_missing_tensor(copy):
+    file = copy / "open_clip_model.safetensors"
+    state = load_file(file)
+    del state["text_projection"]
+    save_file(state, file)
+    refused(copy, ValueError, "do not fit its configuration.*text_projection")
+
+
+def test_truncated_weights(copy):
+    file = copy / "open_clip_model.safetensors"
+    file.write_bytes(file.read_bytes()[:1000])
+    refused(copy, ValueError, "cut short or damaged")
+
+
+def test_nan_weights(copy):
+    file = copy / "open_clip_model.safetensors"
+    state = load_file(file)
+    state["text_projection"][0, 0] = torch.nan
+    save_file(state, file)
+    refused(copy, ValueError, "'text_projection'.*NaN")
+
+
+@pytest.mark.parametrize("name", ["open_clip:ViT-B-32/openai", "hf-hub:nobody/nothing"])
+def test_no_network_for_a_hub_model(name, monkeypatch, tmp_path):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(ConnectionError, match=r"not on this machine.*local-dir:<folder>"):
+        load_model(name, device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("open_clip:ViT-B-33/openai", "no architecture 'ViT-B-33'; did you mean"),
+        ("open_clip:ViT-B-32/nonsense", "no tag 'nonsense' for ViT-B-32; choose one of .*openai"),
+        ("lite3-minilm", "no model 'lite3-minilm': did you mean 'lite2-minilm'"),
+        ("", "no model ''"),
+    ],
+)
+def test_unknown_names(name, message):
+    with pytest.raises(ValueError, match=message):
+        load_model(name)
+
+
+def test_weights_file_for_an_architecture(clip_folder):
+    model = load_model("open_clip:tiny-clip", weights=clip_folder / "open_clip_model.safetensors", device="cpu")
+    assert model.embed_dim == 24
+
+
+def test_weights_that_are_not_there():
+    with pytest.raises(FileNotFoundError, match=r"gone\.pt' is not a file"):
+        load_model("open_clip:ViT-B-32", weights="gone.pt")

@@ -1,0 +1,51 @@
+"""Alignment Workbench: look inside CLIP-like models.
+
+Public names are loaded on first use: `import workbench` imports neither torch nor plotly.
+"""
+
+from __future__ import annotations
+
+import importlib
+
+__version__ = "0.1.0"
+
+# public name → module that defines it; a name without a module is itself a submodule
+_NAMES = {
+    "probe_hardware": "hardware",
+    "plan_memory": "memory",
+    "list_models": "models.registry",
+    "load_model": "models.registry",
+    "pair": "models.paired",
+    "AlignmentPanel": "panels.alignment",
+}
+_MODULES = (
+    "claims",
+    "data",
+    "evaluation",
+    "features",
+    "hardware",
+    "heads",
+    "losses",
+    "matching",
+    "memory",
+    "models",
+    "panels",
+    "plots",
+)
+
+__all__ = [*_NAMES, *_MODULES]
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"workbench.{_NAMES[name]}"), name)
+    elif name in _MODULES:
+        value = importlib.import_module(f"workbench.{name}")
+    else:
+        raise AttributeError(f"workbench has no {name!r}; it has {', '.join(__all__)}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(__all__))

@@ -1,0 +1,90 @@
+"""`python -m workbench …`: what outlives a kernel."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; user errors become one line on stderr and exit status 2."""
+    arguments = _parser().parse_args(argv)
+    try:
+        arguments.run(arguments)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"workbench {arguments.command}: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m workbench", description="Look inside CLIP-like models.")
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    probe = commands.add_parser("probe", help="what this machine has, and how fast it multiplies")
+    probe.add_argument("--seconds", type=float, default=2.0, help="time spent measuring; 0 measures nothing")
+    probe.set_defaults(run=_probe)
+
+    models = commands.add_parser("models", help="the models that load here, and what the others need")
+    models.add_argument("--folder", help="a folder that holds model folders (default: $WORKBENCH_MODELS or ./models)")
+    models.set_defaults(run=_models)
+
+    plan = commands.add_parser("plan", help="predict memory, measure it, say the ratio; before a model is loaded")
+    plan.add_argument("model")
+    plan.add_argument("--batch", type=int, default=32)
+    plan.add_argument("--training", action="store_true", help="with gradients and AdamW's states")
+    plan.add_argument("--tokens", action="store_true", help="with patch and text tokens")
+    plan.set_defaults(run=_plan)
+
+    reproduce = commands.add_parser(
+        "reproduce", help="run every notebook headless, store its outputs, print the claims"
+    )
+    reproduce.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/*.ipynb")
+    reproduce.set_defaults(run=_reproduce)
+
+    claims = commands.add_parser("claims", help="the table of claims and verdicts")
+    claims.set_defaults(run=_claims)
+    return parser
+
+
+def _probe(arguments) -> None:
+    from workbench.hardware import probe_hardware
+
+    print(probe_hardware(measure_seconds=arguments.seconds))
+
+
+def _models(arguments) -> None:
+    from workbench.models.registry import list_models
+
+    print(list_models(arguments.folder))
+
+
+def _plan(arguments) -> None:
+    from workbench.memory import plan_memory
+
+    print(plan_memory(arguments.model, arguments.batch, tokens=arguments.tokens, training=arguments.training))
+
+
+def _reproduce(arguments) -> None:
+    import time
+
+    from workbench.notebooks import run_notebook
+
+    notebooks = arguments.notebooks or sorted(Path("notebooks").glob("*.ipynb"))
+    if not notebooks:
+        raise FileNotFoundError("no notebooks/*.ipynb here; run this in the checkout, or name the notebooks")
+    for notebook in notebooks:
+        start = time.perf_counter()
+        run_notebook(notebook)
+        print(f"{notebook}: {time.perf_counter() - start:.0f} s")
+    _claims(arguments)
+
+
+def _claims(_) -> None:
+    from workbench.claims import Ledger
+    from workbench.paths import assets
+
+    for file in sorted((assets() / "results").glob("*.json")):
+        ledger = Ledger.stored(file)
+        print(f"{ledger}\n{ledger.counts()}\n")

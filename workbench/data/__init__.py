@@ -1,0 +1,1 @@
+"""Pictures and captions: opening them, the ones that ship, and words to try."""

@@ -1,0 +1,196 @@
+"""Pictures from anywhere, as the RGB that a tower expects; what had to be changed on the way is said.
+
+| what comes | what happens |
+|---|---|
+| EXIF orientation | applied |
+| alpha, palette transparency | flattened on white, noted |
+| CMYK | converted, noted |
+| 16-bit grey | divided by 257 |
+| 32-bit or float grey | stretched from its minimum to its maximum, noted |
+| several frames | the first, noted |
+| longest side above `max_side` | scaled down, noted |
+| more pixels than Pillow's bomb limit (89.5 million) | refused before decoding |
+| truncated, empty, not a picture | refused |
+"""
+
+from __future__ import annotations
+
+import difflib
+import io
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMATS = "PNG, JPEG, WebP, GIF, TIFF or BMP"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An RGB picture, a name to call it by (untrusted text), and notes on what was changed to get there."""
+
+    image: Image.Image
+    name: str
+    notes: tuple[str, ...] = ()
+
+
+def open_picture(source, *, name: str | None = None, max_side: int = 4096) -> Picture:
+    """A picture from a path, the bytes of a file, a PIL picture or a uint8 array (H, W), (H, W, 1|3|4).
+
+    Raises FileNotFoundError for a missing file, ValueError for what is not a whole picture or is too large, TypeError for
+    any other source. Each message names the next step.
+    """
+    if isinstance(source, Picture):
+        return source
+    if isinstance(source, Image.Image):
+        return _prepared(source, name or _own_name(source), max_side)
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return _decoded(io.BytesIO(bytes(source)), name or "uploaded picture", max_side)
+    if isinstance(source, (str, Path)):
+        path = _existing(Path(source))
+        return _decoded(path, name or path.name, max_side)
+    if hasattr(source, "__array_interface__"):
+        return _prepared(_from_array(source), name or "array", max_side)
+    raise TypeError(
+        f"{type(source).__name__} is no picture; give a path, the bytes of a file, a PIL picture or a uint8 array"
+    )
+
+
+def _own_name(image: Image.Image) -> str:
+    return Path(getattr(image, "filename", "") or "picture").name
+
+
+def _existing(path: Path) -> Path:
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give one of the picture files in it")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no {path.name!r} in {path.parent}{_nearest(path)}; check the name and the folder"
+        )
+    if path.suffix.lower() in (".svg", ".svgz"):
+        raise ValueError(f"{path.name} is a drawing (SVG); convert it to PNG first")
+    return path
+
+
+def _nearest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return " (the folder does not exist)"
+    names = [each.name for each in path.parent.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=3)
+    return f" (near: {', '.join(near)})" if near else ""
+
+
+def _decoded(file: Path | io.BytesIO, name: str, max_side: int) -> Picture:
+    size = file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
+    if size == 0:
+        raise ValueError(f"{name} is empty (0 bytes); download or copy it again")
+    with _said_clearly(name), Image.open(file) as image:
+        _check_pixels(image, name)
+        image.draft("RGB", (max_side, max_side))  # JPEG decodes straight to a smaller size
+        full = image.size
+        image.load()
+        return _prepared(image, name, max_side, full)
+
+
+@contextmanager
+def _said_clearly(name: str):
+    """Pillow's failures as one sentence with the next step."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we refuse with words of our own
+            yield
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name} is not a picture that can be read; save it as {FORMATS}") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(_too_large(name, "more than")) from error
+    except (OSError, SyntaxError, EOFError) as error:
+        raise ValueError(f"{name} is cut short or damaged ({error}); download or copy it again") from error
+
+
+def _check_pixels(image: Image.Image, name: str) -> None:
+    limit = Image.MAX_IMAGE_PIXELS  # a user may have raised it, or switched it off with None
+    if limit is not None and image.width * image.height > limit:
+        raise ValueError(_too_large(name, f"{image.width} × {image.height},"))
+
+
+def _too_large(name: str, size: str) -> str:
+    return (
+        f"{name} has {size} over {Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit against decompression bombs; scale it "
+        "down first, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file"
+    )
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    import numpy as np
+
+    array = np.asarray(array)
+    if array.dtype != np.uint8:
+        raise TypeError(
+            f"an array picture is uint8 in 0..255, not {array.dtype}; for floats in 0..1 give (255 * x).astype('uint8')"
+        )
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)) or 0 in array.shape:
+        raise ValueError(f"an array picture is (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), not {array.shape}")
+    return Image.fromarray(array)
+
+
+def _prepared(image: Image.Image, name: str, max_side: int, full: tuple[int, int] | None = None) -> Picture:
+    if 0 in image.size:
+        raise ValueError(f"{name} is {image.width} × {image.height} pixels; a picture has at least one")
+    notes = []
+    if getattr(image, "n_frames", 1) > 1:
+        notes.append(f"first of {image.n_frames} frames")
+    image = ImageOps.exif_transpose(image)
+    image, converted = _to_rgb(image)
+    notes += converted
+    image, scaled = _fitting(image, max_side, full or image.size)
+    notes += scaled
+    if image.size == (1, 1):
+        notes.append("1 × 1 pixel: every patch will look the same")
+    return Picture(image, name, tuple(notes))
+
+
+def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image, []
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _grey(image)
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), [
+            "transparency flattened on white"
+        ]
+    return image.convert("RGB"), ["converted from CMYK"] if image.mode == "CMYK" else []
+
+
+def _grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    """Grey of more than 8 bits: 16-bit by its fixed range, wider by its own."""
+    import numpy as np
+
+    values = np.asarray(image, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError("the picture holds NaN or infinite values; replace them before saving it")
+    if image.mode.startswith("I;16"):
+        eight, notes = values / 257, ["16-bit grey reduced to 8"]
+    else:
+        low, high = values.min(), values.max()
+        eight, notes = 255 * (values - low) / ((high - low) or 1), [f"grey stretched from {low:g}…{high:g} to 0…255"]
+    return Image.fromarray(eight.round().astype(np.uint8)).convert("RGB"), notes
+
+
+def _fitting(image: Image.Image, max_side: int, full: tuple[int, int]) -> tuple[Image.Image, list[str]]:
+    if max(full) <= max_side:
+        return image, []
+    ratio = max_side / max(image.size)
+    if ratio < 1:
+        image = image.resize(
+            [max(1, round(side * ratio)) for side in image.size], Image.Resampling.BICUBIC, reducing_gap=3
+        )
+    return image, [f"scaled down from {full[0]} × {full[1]} to {image.width} × {image.height} pixels"]

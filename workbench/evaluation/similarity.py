@@ -1,0 +1,44 @@
+"""Every picture against every caption."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from workbench.features import ImageFeatures, TextFeatures
+from workbench.records import Record, Table
+
+
+@dataclass(frozen=True)
+class PairScores(Record):
+    """Cosines values (N, M) of N pictures with M captions; where N = M, picture n belongs to caption n."""
+
+    images: tuple[str, ...]
+    texts: tuple[str, ...]
+    values: Tensor
+
+    def correct(self) -> tuple[int, int]:
+        """How many captions find their picture, and pictures their caption (ties are wrong). Needs N = M."""
+        own = self.values.diag()
+        rivals = self.values - torch.diag(torch.full_like(own, torch.inf))
+        return int((own > rivals.amax(0)).sum()), int((own > rivals.amax(1)).sum())
+
+    def table(self) -> Table:
+        rows = []
+        for name, row in zip(self.images, self.values, strict=True):
+            m = int(row.argmax())
+            rows.append((name, self.texts[m], f"{float(row[m]):.2f}"))
+        return Table("The caption that each picture picks", ("picture", "caption", "cosine"), tuple(rows))
+
+
+def pair_scores(image: ImageFeatures, text: TextFeatures, images: list[str], texts: list[str]) -> PairScores:
+    """Cosines of pictures (N, d) and captions (M, d) with their names. Raises ValueError where names are missing."""
+    if len(images) != len(image) or len(texts) != len(text):
+        raise ValueError(
+            f"{len(images)} names for {len(image)} pictures, {len(texts)} for {len(text)} captions; give one each"
+        )
+    values = F.normalize(image.post, dim=-1) @ F.normalize(text.post, dim=-1).T
+    return PairScores(tuple(images), tuple(texts), values)

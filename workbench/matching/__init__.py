@@ -1,0 +1,6 @@
+"""Which patch answers to which word."""
+
+from workbench.matching.maps import centre as centre
+from workbench.matching.maps import similarity_map as similarity_map
+from workbench.matching.words import WordMaps as WordMaps
+from workbench.matching.words import word_maps as word_maps

@@ -1,0 +1,473 @@
+"""How much memory a model takes: predict it without loading anything, measure it in a process of its own, compare.
+
+The same rehearsal runs twice: on torch's meta device, where tensors have shapes but no bytes, and for real.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from numbers import Integral
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from workbench.hardware import available_memory
+from workbench.records import Record, Table, human_bytes
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from workbench.models.dual_encoder import DualEncoder
+
+MARGIN = 0.8  # of the free memory is used: allocators fragment, and others want some too
+PATIENCE = 600  # seconds until a measurement is given up
+CAPTION_TOKENS = 32  # a generous caption, for towers that only read as far as the longest one
+
+
+@dataclass(frozen=True)
+class MemoryPlan(Record):
+    """Predicted and measured memory of one batch, in bytes, and the largest batch that fits.
+
+    `parameters` counts buffers too; `optimiser` the gradients and AdamW's two states of what is trained, 0 in inference;
+    `activations` what a pass needs at its peak beyond those two (inputs and outputs too). `predicted` is their sum,
+    `ratio` measured / predicted, `available` what is free on `device` for all of it.
+    """
+
+    name: str
+    batch_size: int
+    training: bool
+    tokens: bool
+    device: str
+    parameters: int
+    optimiser: int
+    activations: int
+    predicted: int
+    measured: int | None
+    ratio: float | None
+    available: int
+    largest_batch: int
+    fits: bool
+    notes: tuple[str, ...] = ()
+
+    def table(self) -> Table:
+        trained = [("gradients and AdamW", human_bytes(self.optimiser))] if self.training else []
+        rows = [
+            ("parameters", human_bytes(self.parameters)),
+            *trained,
+            ("activations", human_bytes(self.activations)),
+            ("predicted", human_bytes(self.predicted)),
+            ("measured", "not measured" if self.measured is None else human_bytes(self.measured)),
+            ("measured / predicted", "unknown" if self.ratio is None else f"{self.ratio:.2f}"),
+            (f"available on {self.device}", human_bytes(self.available)),
+            ("largest batch", str(self.largest_batch)),
+            *(("note", note) for note in self.notes),
+            ("advice", self._advice()),
+        ]
+        mode = "training" if self.training else "inference"
+        return Table(f"Memory plan: {self.name}, batch {self.batch_size}, {mode}", ("what", "value"), tuple(rows))
+
+    def _advice(self) -> str:
+        if self.fits:
+            return "fits"
+        if self.largest_batch:
+            return f"does not fit: use batch ≤ {self.largest_batch}"
+        return "does not fit at any batch size: free memory, or choose a smaller model or another device"
+
+
+def plan_memory(
+    model_or_name: str | DualEncoder,
+    batch_size: int,
+    *,
+    tokens: bool = False,
+    training: bool = False,
+    measure: bool = True,
+    device: str = "auto",
+) -> MemoryPlan:
+    """Memory that `batch_size` pictures and as many captions take, predicted, then measured in a child process.
+
+    A name is planned before anything is loaded; a loaded model is planned as it stands (its dtype, what requires grad),
+    and measured only where its name loads. Inference is one picture pass and one caption pass; `training` is a step of
+    AdamW on every parameter that requires grad. `device` "auto" is the model's own, for a name that of `load_model`.
+
+    The prediction counts tensors, each storage once; it knows nothing of allocator slack and kernel workspaces. On a
+    CPU, measured means resident memory, and the ratio is mostly between 0.9 and 1.3 from batch 16 on; below that the
+    slack weighs more. On CUDA it is the allocator's peak, without the context. The peak of loading itself is left out.
+    The largest batch keeps within 0.8 of the free memory, extrapolated from this batch and its double.
+
+    Raises TypeError or ValueError for bad input; an unknown name as `load_model` does. A measurement that fails does not
+    raise: it is a note, and `measured` is None.
+    """
+    _check_batch(batch_size, training)
+    model, home = _on_meta(model_or_name)
+    device = _resolve(device, home)
+    if training and not _trained(model):
+        raise ValueError(f"{model.name} has no parameter that requires grad; unfreeze one, or plan with training=False")
+    parts = predict(model, batch_size, tokens=tokens, training=training)
+    # What a loaded model holds already is both free to the plan and part of its prediction.
+    available = available_memory(device) + (parts.parameters if device == home else 0)
+    found = Measurement(None)
+    if measure:
+        spec = _spec(model, batch_size, tokens, training, device)
+        found = _measure_if_safe(spec, parts.total, available)
+    double = predict(model, 2 * batch_size, tokens=tokens, training=training).total
+    largest = _largest_batch(batch_size, parts.total, double, found, MARGIN * available, smallest=1 + training)
+    return MemoryPlan(
+        name=model.name,
+        batch_size=int(batch_size),
+        training=training,
+        tokens=tokens,
+        device=device,
+        parameters=parts.parameters,
+        optimiser=parts.optimiser,
+        activations=parts.activations,
+        predicted=parts.total,
+        measured=found.bytes,
+        ratio=found.bytes and found.bytes / parts.total,
+        available=available,
+        largest_batch=largest,
+        fits=batch_size <= largest,
+        notes=(*_assumptions(model), *filter(None, [found.note])),
+    )
+
+
+def _check_batch(batch_size: int, training: bool) -> None:
+    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral):
+        raise TypeError(f"batch_size is {type(batch_size).__name__} {batch_size!r}; give a whole number, 1 or more")
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size}; give 1 or more")
+    if training and batch_size < 2:
+        raise ValueError(f"batch_size={batch_size} with training=True: one pair has no negatives; give 2 or more")
+
+
+def _resolve(device: str, home: str | None) -> str:
+    from workbench.models.dual_encoder import pick_device
+
+    return home if device == "auto" and home else pick_device(device)
+
+
+def _largest_batch(batch: int, one: int, double: int, found: Measurement, budget: float, *, smallest: int) -> int:
+    """The largest batch within `budget` bytes: a line through the predictions for `batch` and its double.
+
+    A measurement scales the line to pass through it. 0 where not even `smallest` fits.
+    """
+    per_item = (double - one) / batch
+    scale = found.bytes / one if found.bytes else 1.0
+    largest = batch + int((budget / scale - one) // per_item)
+    if found.out_of_memory:
+        largest = min(largest, batch - 1)
+    return largest if largest >= smallest else 0
+
+
+# Predict ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Bytes, as the fields of MemoryPlan of the same names."""
+
+    parameters: int
+    optimiser: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.parameters + self.optimiser + self.activations
+
+
+def predict(model: DualEncoder, batch_size: int, *, tokens: bool = False, training: bool = False) -> Prediction:
+    """Rehearse one batch with a model whose tensors are on the meta device, and count."""
+    held = [*model.module.parameters(), *model.module.buffers()]
+    peak = peak_bytes(lambda: rehearse(model, batch_size, tokens=tokens, training=training, device="meta"), held)
+    optimiser = 3 * sum(p.nbytes for p in _trained(model)) if training else 0
+    return Prediction(_storage_bytes(held), optimiser, max(0, peak - optimiser))
+
+
+def peak_bytes(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
+    """The most bytes of tensors alive at once during `run()`, on any device; the storages of `held` are left out."""
+    import torch
+    import torch.nn.functional as F
+    from torch.overrides import TorchFunctionMode
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    ledger = _Ledger(held)
+    item = torch.ops.aten._local_scalar_dense.default
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            if func is item and args[0].is_meta:
+                return False  # "is the whole mask true?" has no answer on meta; no is the answer that costs more
+            out = func(*args, **(kwargs or {}))
+            ledger.note(out)
+            return out
+
+    class Fused(TorchFunctionMode):
+        def __torch_function__(self, func, types, args=(), kwargs=None):
+            if func is F.scaled_dot_product_attention and args[0].is_meta:
+                func = _fused_attention
+            return func(*args, **(kwargs or {}))
+
+    with Fused(), Watch():
+        run()
+    return ledger.peak
+
+
+def _fused_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **_) -> Tensor:
+    """Attention that never holds its (T, T) weights, as CPUs and GPUs compute it; torch's meta device would hold them."""
+    import torch
+
+    kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    return kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask)[0]
+
+
+class _Ledger:
+    """The storages alive now, each counted once, and the most bytes they ever held together."""
+
+    def __init__(self, held: Iterable[Tensor]):
+        self.live: dict[int, int] = {tensor.untyped_storage()._cdata: 0 for tensor in held}
+        self.now = self.peak = 0
+
+    def note(self, out) -> None:
+        import torch
+        from torch.utils._pytree import tree_leaves
+
+        for leaf in tree_leaves(out):
+            if isinstance(leaf, torch.Tensor):
+                self._count(leaf.untyped_storage())
+        self.peak = max(self.peak, self.now)
+
+    def _count(self, storage) -> None:
+        key = storage._cdata
+        if key not in self.live:
+            self.live[key] = storage.nbytes()
+            self.now += storage.nbytes()
+            weakref.finalize(storage, self._free, key).atexit = False
+
+    def _free(self, key: int) -> None:
+        self.now -= self.live.pop(key)
+
+
+def _storage_bytes(tensors: Iterable[Tensor]) -> int:
+    storages = {storage._cdata: storage.nbytes() for storage in (tensor.untyped_storage() for tensor in tensors)}
+    return sum(storages.values())
+
+
+def _on_meta(model_or_name: str | DualEncoder) -> tuple[DualEncoder, str | None]:
+    """The model on the meta device, and the device that it is loaded on, None for a name."""
+    from workbench.models.dual_encoder import DualEncoder
+    from workbench.models.registry import skeleton
+
+    if isinstance(model_or_name, DualEncoder):
+        return _hollow(model_or_name), str(model_or_name.device)
+    if isinstance(model_or_name, str):
+        return skeleton(model_or_name), None
+    raise TypeError(f"a model or its name is planned, not {type(model_or_name).__name__} {model_or_name!r}; see list_models()")
+
+
+def _hollow(model: DualEncoder) -> DualEncoder:
+    """A copy on the meta device. deepcopy finds every weight in its memo, already hollow, so that none is copied."""
+    import copy
+
+    import torch
+
+    memo: dict[int, object] = {id(b): torch.empty_like(b, device="meta") for b in model.module.buffers()}
+    for p in model.module.parameters():
+        memo[id(p)] = torch.nn.Parameter(torch.empty_like(p, device="meta"), requires_grad=p.requires_grad)
+    return copy.deepcopy(model, memo)
+
+
+def _assumptions(model: DualEncoder) -> tuple[str, ...]:
+    if not model._trims_padding:
+        return ()
+    return (f"captions of {_caption_tokens(model)} tokens assumed; it reads up to {model.card.context_length}",)
+
+
+def _caption_tokens(model: DualEncoder) -> int:
+    longest = model.card.context_length
+    return min(CAPTION_TOKENS, longest) if model._trims_padding else longest
+
+
+def _trained(model: DualEncoder) -> list[nn.Parameter]:
+    return [p for p in model.module.parameters() if p.requires_grad]
+
+
+# The rehearsal, on meta or for real -----------------------------------------------------------------------------------
+
+
+def rehearse(model: DualEncoder, batch_size: int, *, tokens: bool, training: bool, device: str) -> None:
+    """The same batch twice, for the second time finds what the first left: AdamW's states, the buffers of libraries."""
+    import torch
+
+    batch = _batch(model, batch_size, device)
+    optimiser = torch.optim.AdamW(_trained(model)) if training else None
+    for _ in range(2):
+        if training:
+            _step(model, batch, tokens, optimiser)
+        else:
+            with torch.no_grad():
+                _features(model, batch, tokens)
+
+
+def _batch(model: DualEncoder, batch_size: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Pixels (B, 3, S, S), ids (B, T) and mask (B, T). Nothing is zero, for untouched zeros take no real memory."""
+    import torch
+
+    size, length = model.card.image_size, _caption_tokens(model)
+    pixels = torch.rand(batch_size, 3, size, size, dtype=model.dtype, device=device)
+    ids = torch.ones(batch_size, length, dtype=torch.long, device=device)
+    mask = torch.ones(batch_size, length, dtype=torch.bool, device=device)
+    mask[-1, -1] = False  # one shorter caption, as usual: towers may skip a mask that is all true
+    return pixels, ids, mask
+
+
+def _features(model: DualEncoder, batch: tuple[Tensor, Tensor, Tensor], tokens: bool):
+    pixels, ids, mask = batch
+    image = model.forward_image(pixels, tokens=tokens)
+    return image, model.forward_text(ids, mask, tokens=tokens)
+
+
+def _step(model: DualEncoder, batch: tuple[Tensor, Tensor, Tensor], tokens: bool, optimiser) -> None:
+    from workbench.losses import clip_loss
+
+    image, text = _features(model, batch, tokens)
+    loss = clip_loss(image.post, text.post, 20.0)
+    if tokens:  # a stand-in for what a loss on patches and words would do
+        loss = loss + image.tokens.square().mean() + text.tokens.square().mean()
+    if loss.requires_grad:
+        loss.backward()
+    optimiser.step()
+    optimiser.zero_grad()
+
+
+# Measure, in a process of its own -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Bytes at the peak, or None and a note that says what happened."""
+
+    bytes: int | None
+    note: str = ""
+    out_of_memory: bool = False
+
+
+def _spec(model: DualEncoder, batch_size: int, tokens: bool, training: bool, device: str) -> dict:
+    return {
+        "name": model.name,
+        "batch_size": int(batch_size),
+        "tokens": tokens,
+        "training": training,
+        "device": device,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "trained": [name for name, p in model.module.named_parameters() if p.requires_grad],
+    }
+
+
+def _measure_if_safe(spec: dict, predicted: int, available: int) -> Measurement:
+    if spec["device"].startswith("mps"):
+        return Measurement(None, "not measured: mps keeps no peak; take the prediction with a larger margin")
+    if predicted > available:  # trying would push out other programs, this one included
+        return Measurement(None, "not measured: the prediction is more than is available")
+    return measure_in_child(spec)
+
+
+def measure_in_child(spec: dict, command: tuple[str, ...] = (sys.executable, "-m", "workbench.memory")) -> Measurement:
+    """Run the rehearsal of `spec` in a child process and read its answer; a failure is an answer too."""
+    paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    try:
+        child = subprocess.run(
+            command, input=json.dumps(spec), capture_output=True, text=True, encoding="utf-8", errors="replace",
+            env=env, timeout=PATIENCE, check=False,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired:
+        return Measurement(None, f"not measured: no answer in {PATIENCE} s; try a smaller batch")
+    if child.returncode:
+        return _failure(child.returncode, child.stderr)
+    return Measurement(json.loads(child.stdout.splitlines()[-1])["bytes"])
+
+
+def _failure(code: int, stderr: str) -> Measurement:
+    """A killed process says nothing; one that raised says it in its last line."""
+    last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")[:300]
+    if code == -9 or re.search(r"out of memory|memory ?error|allocate memory", last, re.IGNORECASE):
+        why = "was killed" if code == -9 else f"stopped: {last}"
+        return Measurement(None, f"not measured: the child process ran out of memory ({why}); try a smaller batch", True)
+    why = f"was stopped by signal {-code}" if code < 0 else f"failed: {last}"
+    return Measurement(None, f"not measured: the child process {why}; load the model to see more, or use measure=False")
+
+
+def _child() -> None:
+    """Read a spec on stdin, say {"bytes": …} on stdout."""
+    spec = json.load(sys.stdin)
+    with suppress(OSError):  # if memory runs out, the kernel should choose this process, not the notebook
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    measured = _measure_cuda(spec) if spec["device"].startswith("cuda") else _measure_cpu(spec)
+    print(json.dumps({"bytes": measured}))  # noqa: T201
+
+
+def _load(spec: dict) -> DualEncoder:
+    from workbench.models.registry import load_model
+
+    model = load_model(spec["name"], device=spec["device"], dtype=spec["dtype"])
+    for name, p in model.module.named_parameters():
+        p.requires_grad_(name in spec["trained"])
+    return model
+
+
+def _rehearse(model: DualEncoder, spec: dict) -> None:
+    rehearse(model, **{key: spec[key] for key in ("batch_size", "tokens", "training", "device")})
+
+
+def _measure_cuda(spec: dict) -> int:
+    import torch
+
+    model = _load(spec)
+    torch.cuda.reset_peak_memory_stats(spec["device"])
+    _rehearse(model, spec)
+    return torch.cuda.max_memory_allocated(spec["device"])
+
+
+def _measure_cpu(spec: dict) -> int:
+    import psutil
+
+    _warm_up()
+    before = psutil.Process().memory_info().rss
+    model = _load(spec)
+    with suppress(OSError):  # Linux forgets the peak of loading here; elsewhere it stays in
+        Path("/proc/self/clear_refs").write_text("5")
+    _rehearse(model, spec)
+    return _peak_rss() - before
+
+
+def _warm_up() -> None:
+    """Import what loading will import, so that libraries do not count as the model's memory."""
+    import open_clip
+    import timm
+    import transformers
+    import workbench.models.registry
+
+
+def _peak_rss() -> int:
+    """The most resident bytes this process has had. On Linux from /proc: ru_maxrss inherits the parent's peak there."""
+    with suppress(OSError, TypeError):
+        return 1024 * int(re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
+    import psutil
+
+    info = psutil.Process().memory_info()
+    if hasattr(info, "peak_wset"):  # Windows
+        return info.peak_wset
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+if __name__ == "__main__":
+    _child()

@@ -1,0 +1,1 @@
+"""Every dual encoder behind one interface."""

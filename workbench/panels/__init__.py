@@ -1,0 +1,1 @@
+"""Panels: controls, one pure `compute(state) -> record`, one `render(record)`."""

@@ -1,0 +1,76 @@
+"""Where pictures and captions sit in the joint space."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from workbench.plots import theme
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from workbench.layout import Layout
+
+# A shape for each group as well: colour is never the only sign.
+_MARKS = {
+    "word": ("circle", theme.GREY, 5),
+    "picture": ("square", theme.COLOURS[0], 11),
+    "caption": ("diamond", theme.COLOURS[1], 11),
+}
+
+
+def spec(layout: Layout, groups: list[str], labels: list[str], pairs: list[tuple[int, int]] = ()) -> dict:
+    """Points by group ("picture", "caption", "word") with labels, and lines between pairs of items.
+
+    Raises ValueError for unequal lengths or an unknown group.
+    """
+    if not len(layout.xy) == len(groups) == len(labels):
+        raise ValueError(
+            f"{len(layout.xy)} points, {len(groups)} groups, {len(labels)} labels; give one of each per item"
+        )
+    if unknown := set(groups) - set(_MARKS):
+        raise ValueError(f"groups {sorted(unknown)} are not known; use {', '.join(_MARKS)}")
+    return {
+        "points": {
+            group: {
+                "xy": layout.xy[[g == group for g in groups]],
+                "labels": [theme.plain(label) for label, g in zip(labels, groups, strict=True) if g == group],
+            }
+            for group in _MARKS
+            if group in groups
+        },
+        "lines": [layout.xy[[a, b]] for a, b in pairs],
+        "title": f"{layout.method.upper()} of {len(labels)} items, trustworthiness {layout.trust:.2f}",
+    }
+
+
+def figure(spec: dict) -> go.Figure:
+    """One marker per item, pictures joined to their captions, names on everything but words."""
+    import plotly.graph_objects as go
+
+    fig = go.Figure()
+    for line in spec["lines"]:
+        fig.add_scatter(
+            x=line[:, 0],
+            y=line[:, 1],
+            mode="lines",
+            line={"color": theme.GREY, "width": 1},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    for group, points in spec["points"].items():
+        symbol, colour, size = _MARKS[group]
+        fig.add_scatter(
+            x=points["xy"][:, 0],
+            y=points["xy"][:, 1],
+            mode="markers" if group == "word" else "markers+text",
+            text=points["labels"],
+            textposition="top center",
+            hovertemplate="%{text}<extra>" + group + "</extra>",
+            marker={"symbol": symbol, "color": colour, "size": size},
+            name=group,
+        )
+    fig.update_layout(template=theme.template(), title=spec["title"], height=480, width=760, legend={"title": ""})
+    fig.update_xaxes(showticklabels=False, title="first axis")
+    fig.update_yaxes(showticklabels=False, title="second axis", scaleanchor="x")
+    return fig

@@ -1,0 +1,36 @@
+"""The house look, set once: colours that survive colour blindness, a diverging scale for signed maps."""
+
+from __future__ import annotations
+
+from html import escape
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# Okabe & Ito (2008), black last: distinct under the common colour-vision deficiencies.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+DIVERGING = "RdBu_r"  # red answers, blue the opposite; always centred on zero
+GREY = "#8C8C8C"
+
+
+def template() -> go.layout.Template:
+    """plotly's white template with our colours and margins; white stays readable in Lab's dark theme."""
+    import plotly.graph_objects as go
+    import plotly.io as pio
+
+    house = go.layout.Template(pio.templates["plotly_white"])
+    house.layout.update(
+        colorway=COLOURS,
+        margin={"l": 50, "r": 20, "t": 50, "b": 45},
+        font={"size": 13},
+        title={"x": 0, "xanchor": "left", "font": {"size": 15}},
+        hoverlabel={"align": "left"},
+    )
+    return house
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """Untrusted text for a plotly label: its pseudo-HTML escaped, shortened with an ellipsis."""
+    text = " ".join(text.split())
+    return escape(text if len(text) <= limit else text[: limit - 1] + "…", quote=False)

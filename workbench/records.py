@@ -1,0 +1,60 @@
+"""How a result shows itself: rounded, stable text (what nbval compares) and an escaped HTML table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from html import escape
+
+
+@dataclass(frozen=True)
+class Table:
+    """A captioned table of strings; every row is as long as `header`. Cells are untrusted text: HTML escapes them."""
+
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...] = field(default_factory=tuple)
+
+    def __post_init__(self):
+        for row in self.rows:
+            if len(row) != len(self.header):
+                raise ValueError(f"row {row!r} has {len(row)} cells; the header {self.header!r} has {len(self.header)}")
+
+    def text(self) -> str:
+        widths = [max(map(len, column)) for column in zip(self.header, *self.rows, strict=True)]
+        lines = [
+            "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in (self.header, *self.rows)
+        ]
+        return "\n".join([self.caption, *(line.rstrip() for line in lines)])
+
+    def html(self) -> str:
+        head = "".join(f'<th scope="col" style="text-align:left">{escape(cell)}</th>' for cell in self.header)
+        body = "".join(f"<tr>{_html_row(row)}</tr>" for row in self.rows)
+        return f"<table><caption>{escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def _html_row(row: tuple[str, ...]) -> str:
+    first, *rest = row
+    cells = "".join(f'<td dir="auto" style="text-align:left">{escape(cell)}</td>' for cell in rest)
+    return f'<th scope="row" dir="auto" style="text-align:left">{escape(first)}</th>{cells}'
+
+
+class Record:
+    """Base of frozen result dataclasses: subclasses say `table()`, notebooks and terminals show it."""
+
+    def table(self) -> Table:
+        raise NotImplementedError(f"{type(self).__name__} has no table()")
+
+    def __str__(self) -> str:
+        return self.table().text()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        table = self.table()
+        return {"text/plain": table.text(), "text/html": table.html()}
+
+
+def human_bytes(n: float) -> str:
+    """Bytes with a binary unit, three significant figures: 17179869184 -> '16.0 GiB'."""
+    units = ["TiB", "GiB", "MiB", "KiB", "B"]
+    while abs(n) >= 1000 and len(units) > 1:
+        n, _ = n / 1024, units.pop()
+    return f"{n:.0f} {units[-1]}" if units[-1] == "B" or abs(n) >= 100 else f"{n:.1f} {units[-1]}"
