@@ -5,6 +5,7 @@ The same rehearsal runs twice: on torch's meta device, where tensors have shapes
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import re
@@ -22,7 +23,6 @@ from workbench.hardware import available_memory
 from workbench.records import Record, Table, human_bytes
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
     from workbench.models.dual_encoder import DualEncoder
@@ -268,7 +268,9 @@ def _on_meta(model_or_name: str | DualEncoder) -> tuple[DualEncoder, str | None]
         return _hollow(model_or_name), str(model_or_name.device)
     if isinstance(model_or_name, str):
         return skeleton(model_or_name), None
-    raise TypeError(f"a model or its name is planned, not {type(model_or_name).__name__} {model_or_name!r}; see list_models()")
+    raise TypeError(
+        f"a model or its name is planned, not {type(model_or_name).__name__} {model_or_name!r}; see list_models()"
+    )
 
 
 def _hollow(model: DualEncoder) -> DualEncoder:
@@ -399,7 +401,9 @@ def _failure(code: int, stderr: str) -> Measurement:
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")[:300]
     if code == -9 or re.search(r"out of memory|memory ?error|allocate memory", last, re.IGNORECASE):
         why = "was killed" if code == -9 else f"stopped: {last}"
-        return Measurement(None, f"not measured: the child process ran out of memory ({why}); try a smaller batch", True)
+        return Measurement(
+            None, f"not measured: the child process ran out of memory ({why}); try a smaller batch", True
+        )
     why = f"was stopped by signal {-code}" if code < 0 else f"failed: {last}"
     return Measurement(None, f"not measured: the child process {why}; load the model to see more, or use measure=False")
 
@@ -449,10 +453,8 @@ def _measure_cpu(spec: dict) -> int:
 
 def _warm_up() -> None:
     """Import what loading will import, so that libraries do not count as the model's memory."""
-    import open_clip
-    import timm
-    import transformers
-    import workbench.models.registry
+    for library in ("timm", "transformers", "open_clip", "workbench.models.registry"):
+        importlib.import_module(library)
 
 
 def _peak_rss() -> int:

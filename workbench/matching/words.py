@@ -118,8 +118,12 @@ def vectors_in_context(text: TextFeatures, readings: list[str]) -> Tensor:
         raise ValueError("this model maps no tokens to words; read the words on their own instead")
     words = [word.lower() for word in text.words[0]]
     pieces = text.word_vectors(0)
-    rows = [pieces[_span(words, reading.lower().split())].mean(0) for reading in readings]
-    return torch.stack(rows)
+    vectors = torch.stack([pieces[_span(words, reading.lower().split())].mean(0) for reading in readings])
+    for reading, vector in zip(readings, vectors, strict=True):
+        if torch.isnan(vector).any():
+            read = text.tokens.shape[1]
+            raise ValueError(f"{reading!r} stands behind the {read} tokens that the model read; shorten the caption")
+    return vectors
 
 
 def _span(words: list[str], reading: list[str]) -> slice:

@@ -6,6 +6,7 @@ The weight packages are only files; timm and transformers are the architectures.
 from __future__ import annotations
 
 import hashlib
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -134,7 +135,8 @@ class MiniLM(nn.Module):
         self.digest = ""
         if load_weights:
             self.digest = _MINILM_SHA256
-            self.bert = AutoModel.from_pretrained(folder, local_files_only=True)
+            with _without_progress():
+                self.bert = AutoModel.from_pretrained(folder, local_files_only=True)
         else:
             self.bert = AutoModel.from_config(AutoConfig.from_pretrained(folder, local_files_only=True))
 
@@ -146,6 +148,20 @@ class MiniLM(nn.Module):
     def special(self, ids: Tensor) -> Tensor:
         """True at the start, end and padding tokens of ids (B, T)."""
         return torch.isin(ids, torch.tensor(self.tokenizer.all_special_ids, device=ids.device))
+
+
+@contextmanager
+def _without_progress():
+    """transformers draws a bar on stderr even for a quarter of a second."""
+    from transformers.utils import logging
+
+    shown = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            logging.enable_progress_bar()
 
 
 def _lite_file(spec: _Lite) -> Path:
