@@ -1,4 +1,4 @@
-"""Retrieval on real photos that no head was trained on: captioned Tux Paint stamps.
+"""Retrieval on pictures that no head was trained on: captioned Tux Paint stamps, mostly photo cut-outs.
 
     apt-get install tuxpaint-stamps-default
     python -m recipes.measure_stamps            # about 2 minutes on 2 cores
@@ -14,8 +14,6 @@ from __future__ import annotations
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
-from workbench.data.pictures import open_picture
-from workbench.data.stamps import photo_stamps
 
 from recipes.align_prototypes import (
     Config,
@@ -28,6 +26,8 @@ from recipes.align_prototypes import (
 from recipes.files import sha256, write_json
 from workbench import paths
 from workbench.claims import Claim, to_json
+from workbench.data.pictures import open_picture
+from workbench.data.stamps import photo_stamps
 from workbench.evaluation import bootstrap, retrieval_ranks
 from workbench.models.paired import AlignmentHead
 from workbench.models.registry import load_model
@@ -100,7 +100,7 @@ def against_baseline(name: str, found: dict, baseline: dict) -> list[Claim]:
                     n=interval.n,
                     seeds=tuple(difference.mean(1).tolist()),
                     interval=(interval.low, interval.high),
-                    scale=f"{interval.n} Tux Paint photo stamps",
+                    scale=f"{interval.n} Tux Paint stamps",
                 )
             )
     return claims

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterable
-from contextlib import suppress
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +82,25 @@ class MemoryPlan(Record):
         return "does not fit at any batch size: free memory, or choose a smaller model or another device"
 
 
+@dataclass(frozen=True)
+class Task:
+    """A batch of B pictures and B captions; `tokens` asks for patches and words too, `training` for a step of AdamW."""
+
+    batch_size: int
+    tokens: bool = False
+    training: bool = False
+
+    def __post_init__(self):
+        size = self.batch_size
+        if isinstance(size, bool) or not isinstance(size, Integral):
+            raise TypeError(f"batch_size is {type(size).__name__} {size!r}; give a whole number, 1 or more")
+        if size < 1:
+            raise ValueError(f"batch_size={size}; give 1 or more")
+        if self.training and size < 2:
+            raise ValueError(f"batch_size={size} with training=True: one pair has no negatives; give 2 or more")
+        object.__setattr__(self, "batch_size", int(size))  # numpy's integers go into no JSON
+
+
 def plan_memory(
     model_or_name: str | DualEncoder,
     batch_size: int,
@@ -95,56 +114,41 @@ def plan_memory(
 
     A name is planned before anything is loaded; a loaded model is planned as it stands (its dtype, what requires grad),
     and measured only where its name loads. Inference is one picture pass and one caption pass; `training` is a step of
-    AdamW on every parameter that requires grad. `device` "auto" is the model's own, for a name that of `load_model`.
+    AdamW on every parameter that requires grad, with CLIP's loss. `device` "auto" is the model's own, for a name that
+    of `load_model`.
 
-    The prediction counts tensors, each storage once; it knows nothing of allocator slack and kernel workspaces. On a
-    CPU, measured means resident memory, and the ratio is mostly between 0.9 and 1.3 from batch 16 on; below that the
-    slack weighs more. On CUDA it is the allocator's peak, without the context. The peak of loading itself is left out.
-    The largest batch keeps within 0.8 of the free memory, extrapolated from this batch and its double.
+    The prediction counts tensors; it knows nothing of allocator slack, kernel workspaces and tokenizers. On a CPU,
+    measured means resident memory, and on Linux those come to 50 to 170 MiB: ratios of 1.05 to 1.4 from batch 16 on,
+    more where model and batch together are smaller than that. On CUDA measured is the allocator's peak, without the
+    context. The peak of loading is left out of both. The largest batch keeps within 0.8 of the free memory.
 
-    Raises TypeError or ValueError for bad input; an unknown name as `load_model` does. A measurement that fails does not
-    raise: it is a note, and `measured` is None.
+    Raises TypeError or ValueError for bad input; for an unknown name as `load_model` does. A measurement that fails
+    does not raise: `measured` is None and a note says what happened.
     """
-    _check_batch(batch_size, training)
+    task = Task(batch_size, tokens, training)
     model, home = _on_meta(model_or_name)
-    device = _resolve(device, home)
     if training and not _trained(model):
         raise ValueError(f"{model.name} has no parameter that requires grad; unfreeze one, or plan with training=False")
-    parts = predict(model, batch_size, tokens=tokens, training=training)
-    # What a loaded model holds already is both free to the plan and part of its prediction.
-    available = available_memory(device) + (parts.parameters if device == home else 0)
-    found = Measurement(None)
-    if measure:
-        spec = _spec(model, batch_size, tokens, training, device)
-        found = _measure_if_safe(spec, parts.total, available)
-    double = predict(model, 2 * batch_size, tokens=tokens, training=training).total
-    largest = _largest_batch(batch_size, parts.total, double, found, MARGIN * available, smallest=1 + training)
+    device = _resolve(device, home)
+    one, two = predict(model, task), predict(model, replace(task, batch_size=2 * task.batch_size))
+    # What a loaded model holds already is part of the prediction, and no more needs to be found for it.
+    available = available_memory(device) + (one.parameters if device == home else 0)
+    why_not = _why_not(model, one.total, device, available, loaded=home is not None) if measure else ""
+    found = measure_in_child(_spec(model, task, device)) if measure and not why_not else Measurement(None, why_not)
+    largest = _largest_batch(task, one.total, two.total, found, MARGIN * available)
     return MemoryPlan(
         name=model.name,
-        batch_size=int(batch_size),
-        training=training,
-        tokens=tokens,
         device=device,
-        parameters=parts.parameters,
-        optimiser=parts.optimiser,
-        activations=parts.activations,
-        predicted=parts.total,
+        **vars(task),
+        **vars(one),
+        predicted=one.total,
         measured=found.bytes,
-        ratio=found.bytes and found.bytes / parts.total,
+        ratio=None if found.bytes is None else found.bytes / one.total,
         available=available,
         largest_batch=largest,
-        fits=batch_size <= largest,
+        fits=task.batch_size <= largest,
         notes=(*_assumptions(model), *filter(None, [found.note])),
     )
-
-
-def _check_batch(batch_size: int, training: bool) -> None:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, Integral):
-        raise TypeError(f"batch_size is {type(batch_size).__name__} {batch_size!r}; give a whole number, 1 or more")
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size}; give 1 or more")
-    if training and batch_size < 2:
-        raise ValueError(f"batch_size={batch_size} with training=True: one pair has no negatives; give 2 or more")
 
 
 def _resolve(device: str, home: str | None) -> str:
@@ -153,17 +157,16 @@ def _resolve(device: str, home: str | None) -> str:
     return home if device == "auto" and home else pick_device(device)
 
 
-def _largest_batch(batch: int, one: int, double: int, found: Measurement, budget: float, *, smallest: int) -> int:
-    """The largest batch within `budget` bytes: a line through the predictions for `batch` and its double.
+def _largest_batch(task: Task, one: int, double: int, found: Measurement, budget: float) -> int:
+    """The largest batch within `budget` bytes, on a line through the predictions for the task's batch and its double.
 
-    A measurement scales the line to pass through it. 0 where not even `smallest` fits.
+    A measurement scales the line to pass through it. 0 where not even the smallest batch fits.
     """
-    per_item = (double - one) / batch
-    scale = found.bytes / one if found.bytes else 1.0
-    largest = batch + int((budget / scale - one) // per_item)
+    scale = one / found.bytes if found.bytes else 1.0
+    largest = task.batch_size + int((budget * scale - one) // ((double - one) / task.batch_size))
     if found.out_of_memory:
-        largest = min(largest, batch - 1)
-    return largest if largest >= smallest else 0
+        largest = min(largest, task.batch_size - 1)
+    return largest if largest > task.training else 0  # training takes two pairs
 
 
 # Predict ------------------------------------------------------------------------------------------------------------
@@ -182,19 +185,17 @@ class Prediction:
         return self.parameters + self.optimiser + self.activations
 
 
-def predict(model: DualEncoder, batch_size: int, *, tokens: bool = False, training: bool = False) -> Prediction:
+def predict(model: DualEncoder, task: Task) -> Prediction:
     """Rehearse one batch with a model whose tensors are on the meta device, and count."""
     held = [*model.module.parameters(), *model.module.buffers()]
-    peak = peak_bytes(lambda: rehearse(model, batch_size, tokens=tokens, training=training, device="meta"), held)
-    optimiser = 3 * sum(p.nbytes for p in _trained(model)) if training else 0
+    peak = peak_bytes(lambda: rehearse(model, task, "meta"), held)
+    optimiser = 3 * sum(p.nbytes for p in _trained(model)) if task.training else 0
     return Prediction(_storage_bytes(held), optimiser, max(0, peak - optimiser))
 
 
 def peak_bytes(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
     """The most bytes of tensors alive at once during `run()`, on any device; the storages of `held` are left out."""
     import torch
-    import torch.nn.functional as F
-    from torch.overrides import TorchFunctionMode
     from torch.utils._python_dispatch import TorchDispatchMode
 
     ledger = _Ledger(held)
@@ -208,23 +209,30 @@ def peak_bytes(run: Callable[[], object], held: Iterable[Tensor] = ()) -> int:
             ledger.note(out)
             return out
 
-    class Fused(TorchFunctionMode):
-        def __torch_function__(self, func, types, args=(), kwargs=None):
-            if func is F.scaled_dot_product_attention and args[0].is_meta:
-                func = _fused_attention
-            return func(*args, **(kwargs or {}))
-
-    with Fused(), Watch():
+    with _fused_attention(), Watch():
         run()
     return ledger.peak
 
 
-def _fused_attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **_) -> Tensor:
-    """Attention that never holds its (T, T) weights, as CPUs and GPUs compute it; torch's meta device would hold them."""
+@contextmanager
+def _fused_attention():
+    """On meta alone, torch computes attention by way of its (T, T) weights; elsewhere fused kernels never hold them."""
     import torch
+    import torch.nn.functional as F
 
     kernel = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-    return kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask)[0]
+    usual = F.scaled_dot_product_attention
+
+    def attention(query, key, value, attn_mask=None, dropout_p=0.0, is_causal=False, **more):
+        if query.is_meta:
+            return kernel(query, key, value, dropout_p, is_causal, attn_mask=attn_mask)[0]
+        return usual(query, key, value, attn_mask, dropout_p, is_causal, **more)
+
+    F.scaled_dot_product_attention = attention
+    try:
+        yield
+    finally:
+        F.scaled_dot_product_attention = usual
 
 
 class _Ledger:
@@ -303,18 +311,18 @@ def _trained(model: DualEncoder) -> list[nn.Parameter]:
 # The rehearsal, on meta or for real -----------------------------------------------------------------------------------
 
 
-def rehearse(model: DualEncoder, batch_size: int, *, tokens: bool, training: bool, device: str) -> None:
+def rehearse(model: DualEncoder, task: Task, device: str) -> None:
     """The same batch twice, for the second time finds what the first left: AdamW's states, the buffers of libraries."""
     import torch
 
-    batch = _batch(model, batch_size, device)
-    optimiser = torch.optim.AdamW(_trained(model)) if training else None
+    batch = _batch(model, task.batch_size, device)
+    optimiser = torch.optim.AdamW(_trained(model)) if task.training else None
     for _ in range(2):
-        if training:
-            _step(model, batch, tokens, optimiser)
+        if optimiser:
+            _step(model, batch, task.tokens, optimiser)
         else:
             with torch.no_grad():
-                _features(model, batch, tokens)
+                _features(model, batch, task.tokens)
 
 
 def _batch(model: DualEncoder, batch_size: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
@@ -360,52 +368,56 @@ class Measurement:
     out_of_memory: bool = False
 
 
-def _spec(model: DualEncoder, batch_size: int, tokens: bool, training: bool, device: str) -> dict:
-    return {
-        "name": model.name,
-        "batch_size": int(batch_size),
-        "tokens": tokens,
-        "training": training,
-        "device": device,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "trained": [name for name, p in model.module.named_parameters() if p.requires_grad],
-    }
-
-
-def _measure_if_safe(spec: dict, predicted: int, available: int) -> Measurement:
-    if spec["device"].startswith("mps"):
-        return Measurement(None, "not measured: mps keeps no peak; take the prediction with a larger margin")
+def _why_not(model: DualEncoder, predicted: int, device: str, available: int, *, loaded: bool) -> str:
+    """Why no measurement can be made, or should; empty where nothing speaks against it."""
+    if device.startswith("mps"):
+        return "not measured: mps keeps no peak; leave more room than the plan does"
     if predicted > available:  # trying would push out other programs, this one included
-        return Measurement(None, "not measured: the prediction is more than is available")
-    return measure_in_child(spec)
+        return "not measured: the prediction is more than is available"
+    if loaded and not _loads_by_name(model.name):
+        return "not measured: a child process can only load a model by name"
+    return ""
+
+
+def _loads_by_name(name: str) -> bool:
+    from workbench.models.registry import skeleton
+
+    try:
+        skeleton(name)
+    except (ValueError, OSError):
+        return False
+    return True
+
+
+def _spec(model: DualEncoder, task: Task, device: str) -> dict:
+    """What the child needs to know; JSON takes it."""
+    trained = [name for name, p in model.module.named_parameters() if p.requires_grad]
+    dtype = str(model.dtype).removeprefix("torch.")
+    return {"name": model.name, "device": device, "dtype": dtype, "trained": trained, "task": vars(task)}
 
 
 def measure_in_child(spec: dict, command: tuple[str, ...] = (sys.executable, "-m", "workbench.memory")) -> Measurement:
     """Run the rehearsal of `spec` in a child process and read its answer; a failure is an answer too."""
     paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    said = {"capture_output": True, "text": True, "encoding": "utf-8", "errors": "replace"}
     try:
-        child = subprocess.run(
-            command, input=json.dumps(spec), capture_output=True, text=True, encoding="utf-8", errors="replace",
-            env=env, timeout=PATIENCE, check=False,
-        )  # fmt: skip
+        child = subprocess.run(command, input=json.dumps(spec), env=env, timeout=PATIENCE, check=False, **said)
     except subprocess.TimeoutExpired:
         return Measurement(None, f"not measured: no answer in {PATIENCE} s; try a smaller batch")
-    if child.returncode:
-        return _failure(child.returncode, child.stderr)
-    return Measurement(json.loads(child.stdout.splitlines()[-1])["bytes"])
+    answer = re.search(r'^{"bytes": (\d+)}$', child.stdout, re.MULTILINE)
+    return Measurement(int(answer[1])) if answer else _failure(child.returncode, child.stderr)
 
 
 def _failure(code: int, stderr: str) -> Measurement:
     """A killed process says nothing; one that raised says it in its last line."""
     last = next((line.strip() for line in reversed(stderr.splitlines()) if line.strip()), "")[:300]
     if code == -9 or re.search(r"out of memory|memory ?error|allocate memory", last, re.IGNORECASE):
-        why = "was killed" if code == -9 else f"stopped: {last}"
-        return Measurement(
-            None, f"not measured: the child process ran out of memory ({why}); try a smaller batch", True
-        )
-    why = f"was stopped by signal {-code}" if code < 0 else f"failed: {last}"
-    return Measurement(None, f"not measured: the child process {why}; load the model to see more, or use measure=False")
+        why = "was killed" if code == -9 else last
+        note = f"not measured: the child process ran out of memory ({why}); try a smaller batch"
+        return Measurement(None, note, out_of_memory=True)
+    why = f"was stopped by signal {-code}" if code < 0 else f"failed ({last})"
+    return Measurement(None, f"not measured: the child process {why}; see whether load_model opens it here")
 
 
 def _child() -> None:
@@ -426,16 +438,12 @@ def _load(spec: dict) -> DualEncoder:
     return model
 
 
-def _rehearse(model: DualEncoder, spec: dict) -> None:
-    rehearse(model, **{key: spec[key] for key in ("batch_size", "tokens", "training", "device")})
-
-
 def _measure_cuda(spec: dict) -> int:
     import torch
 
     model = _load(spec)
     torch.cuda.reset_peak_memory_stats(spec["device"])
-    _rehearse(model, spec)
+    rehearse(model, Task(**spec["task"]), spec["device"])
     return torch.cuda.max_memory_allocated(spec["device"])
 
 
@@ -447,7 +455,7 @@ def _measure_cpu(spec: dict) -> int:
     model = _load(spec)
     with suppress(OSError):  # Linux forgets the peak of loading here; elsewhere it stays in
         Path("/proc/self/clear_refs").write_text("5")
-    _rehearse(model, spec)
+    rehearse(model, Task(**spec["task"]), spec["device"])
     return _peak_rss() - before
 
 

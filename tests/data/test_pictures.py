@@ -32,6 +32,22 @@ def test_alpha_is_flattened_on_white():
     assert picture.notes == ("transparency flattened on white",)
 
 
+def test_half_transparent_is_mixed_with_white():
+    assert open_picture(Image.new("RGBA", (1, 2), (0, 100, 255, 51))).image.getpixel((0, 0)) == (204, 224, 255)
+
+
+def test_nothing_is_said_where_nothing_is_transparent():
+    picture = open_picture(Image.new("RGBA", (4, 4), (*RED, 255)))
+    assert (picture.notes, picture.image.getpixel((0, 0)), picture.image.mode) == ((), RED, "RGB")
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "La", "P", "RGBX", "RGBa", "YCbCr", "HSV", "LAB", "I", "F", "I;16", "I;16B"]
+)
+def test_every_mode_becomes_rgb(mode):
+    assert open_picture(Image.new(mode, (3, 2))).image.mode == "RGB"
+
+
 @pytest.mark.parametrize("mode", ["LA", "PA"])
 def test_other_alpha_modes_too(mode):
     image = Image.new("RGBA", (4, 4), (*RED, 0)).convert("LA") if mode == "LA" else Image.new("PA", (4, 4))
@@ -88,6 +104,15 @@ def test_first_frame_of_an_animation(tmp_path):
     assert picture.image.getpixel((0, 0)) == RED
 
 
+def test_a_pil_picture_stays_at_its_frame(tmp_path):
+    frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, "blue")]
+    with Image.open(save(frames[0], tmp_path / "a.gif", save_all=True, append_images=frames[1:])) as image:
+        image.seek(1)
+        picture = open_picture(image)
+    assert picture.notes == ("frame 2 of 2",)
+    assert picture.image.getpixel((0, 0)) == (0, 0, 255)
+
+
 def test_one_pixel_is_accepted_with_a_warning_in_words():
     assert "every patch will look the same" in open_picture(Image.new("RGB", (1, 1))).notes[0]
 
@@ -104,6 +129,26 @@ def test_wide_jpeg_is_scaled_down_from_its_real_size(tmp_path):
     assert "from 9000 × 30" in picture.notes[0]
 
 
+@pytest.mark.parametrize(("orientation", "size"), [(1, "640 × 400"), (6, "400 × 640")])
+def test_a_jpeg_decoded_smaller_is_noted_at_its_real_upright_size(tmp_path, orientation, size):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = save(Image.new("RGB", (640, 400), RED), tmp_path / "a.jpg", exif=exif)
+    picture = open_picture(file, max_side=80)  # the JPEG decoder goes down to 80 x 50 by itself
+    assert max(picture.image.size) == 80
+    assert picture.notes[0].startswith(f"scaled down from {size} to {picture.image.width} × ")
+
+
+@pytest.mark.parametrize("max_side", [0, -1, 2.5, "4", None])
+def test_no_size_to_scale_to(max_side):
+    with pytest.raises(ValueError, match=r"max_side is .*; give a whole number of pixels"):
+        open_picture(Image.new("RGB", (2, 2)), max_side=max_side)
+
+
+def test_thin_picture_keeps_one_pixel():
+    assert open_picture(Image.new("RGB", (9000, 1)), max_side=100).image.size == (100, 1)
+
+
 def png_header(width, height):
     """A PNG that claims a size and holds no pixels."""
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -118,6 +163,35 @@ def test_bomb_is_refused_before_it_is_decoded(tmp_path, side):
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match=r"bomb.png has .* over 89,478,485 pixels.*scale it down first"):
             open_picture(tmp_path / "bomb.png")
+    assert Image.MAX_IMAGE_PIXELS == 89_478_485
+
+
+def test_a_program_outside_is_never_asked(tmp_path, monkeypatch):
+    monkeypatch.setattr("subprocess.Popen", None)  # Pillow hands EPS to Ghostscript
+    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
+    with pytest.raises(ValueError, match="is not a picture that can be read; save it as PNG"):
+        open_picture(tmp_path / "a.png")
+
+
+def refusal(data):
+    try:
+        return f"forged but read: {open_picture(data, name='forged').image.size}"
+    except ValueError as error:
+        return str(error)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "gif", "webp", "tiff", "bmp"])
+def test_a_forged_file_is_read_or_refused_by_name(tmp_path, ending):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(rng.integers(0, 255, (32, 32, 3), dtype=np.uint8))
+    data = save(image, tmp_path / f"a.{ending}").read_bytes()
+    for _ in range(100):
+        forged = bytearray(data)
+        for at in rng.integers(0, min(80, len(data)), 3):
+            forged[at] = rng.integers(0, 256)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert refusal(bytes(forged)).startswith("forged ")
 
 
 def test_a_user_may_raise_the_limit(tmp_path, monkeypatch):
@@ -136,6 +210,14 @@ def test_truncated_picture_is_refused(tmp_path, ending):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(ValueError, match=rf"cut.{ending} is .*(cut short|can be read).*(again|save it as)"):
         open_picture(file)
+
+
+def test_a_pil_picture_that_was_opened_but_not_read_is_refused_too(tmp_path):
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8))
+    file = save(noise, tmp_path / "cut.png")
+    file.write_bytes(file.read_bytes()[:6000])
+    with Image.open(file) as image, pytest.raises(ValueError, match=r"cut.png is cut short"):
+        open_picture(image)
 
 
 def test_text_named_png(tmp_path):
@@ -164,6 +246,13 @@ def test_folder_and_drawing(tmp_path):
     (tmp_path / "a.svg").write_text("<svg/>")
     with pytest.raises(ValueError, match="convert it to PNG"):
         open_picture(tmp_path / "a.svg")
+    with pytest.raises(ValueError, match=r"x.png is a drawing"):
+        open_picture(b"\n<?xml version='1.0'?><svg/>", name="x.png")
+
+
+def test_a_path_too_long_for_the_system():
+    with pytest.raises(ValueError, match=r"cannot be looked up .*check the path"):
+        open_picture("x" * 5000)
 
 
 @pytest.mark.parametrize("shape", [(5, 6), (5, 6, 1), (5, 6, 3), (5, 6, 4)])

@@ -20,6 +20,11 @@ def tree(tmp_path):
     stamp("animals/cat.png", "A cat.\nde.utf8=Eine Katze.\n")
     stamp("animals/cat_mirror.png", "A cat.\n")
     stamp("animals/cartoon/dog.png", "A dog.\n")
+    stamp("animals/dog_mirror_FLIP.png", "A turned dog.\n")
+    stamp("food/cat.png", "A CAT.\n")
+    stamp("food/mark.png", "\ufeffA pie.\n")
+    (tmp_path / "food" / "drawing.svg").touch()
+    (tmp_path / "food" / "drawing.txt").write_text("A drawing.\n")
     stamp("symbols/a.png", "The letter A.\n")
     stamp("food/no_text.png", None)
     stamp("food/empty.png", "\n")
@@ -30,12 +35,18 @@ def test_line_one_is_the_caption(tree):
     assert [(s.path.name, s.caption, s.folder) for s in stamps(tree)][1] == ("cat.png", "A cat.", "animals")
 
 
-def test_pictures_without_a_caption_are_left_out(tree):
-    assert {s.path.name for s in stamps(tree)} == {"cat.png", "cat_mirror.png", "dog.png", "a.png"}
+def test_turned_pictures_and_those_without_a_caption_are_left_out(tree):
+    found = [stamp.path.relative_to(tree).as_posix() for stamp in stamps(tree)]
+    assert found == ["animals/cartoon/dog.png", "animals/cat.png", "food/cat.png", "food/mark.png", "symbols/a.png"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_caption(tree):
+    assert next(stamp.caption for stamp in stamps(tree) if stamp.path.name == "mark.png") == "A pie."
 
 
 def test_photos_are_one_per_caption_without_cartoons_and_symbols(tree):
-    assert [s.path.name for s in photo_stamps(tree)] == ["cat.png"]
+    kept = [(stamp.folder, stamp.path.name) for stamp in photo_stamps(tree)]
+    assert kept == [("animals", "cat.png"), ("food", "mark.png")]
 
 
 def test_missing_folder_says_what_to_install(tmp_path):
@@ -47,4 +58,6 @@ def test_missing_folder_says_what_to_install(tmp_path):
 
 @pytest.mark.skipif(not Path(ROOT).is_dir(), reason="tuxpaint-stamps-default is not installed")
 def test_debians_package():
-    assert 300 < len(photo_stamps()) < len(stamps())
+    captions = [stamp.caption.casefold() for stamp in photo_stamps()]
+    assert 300 < len(captions) < len(stamps())
+    assert len(set(captions)) == len(captions)

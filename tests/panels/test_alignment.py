@@ -118,14 +118,20 @@ def test_words_in_the_caption_read_differently(panel):
 
 
 def test_words_in_a_caption_of_a_model_without_word_pieces_says_so(lenient, monkeypatch):
-    monkeypatch.setattr(lenient.model, "encode_text", lambda texts, tokens=False: wb.features.TextFeatures(*[np.zeros((1, 2))] * 2))
+    monkeypatch.setattr(
+        lenient.model, "encode_text", lambda texts, tokens=False: wb.features.TextFeatures(*[np.zeros((1, 2))] * 2)
+    )
     lenient.meaning.value = True
     assert "read the words on their own instead" in lenient.status.value
 
 
 @pytest.mark.parametrize(
     ("caption", "message"),
-    [("", "the caption is empty; type at least one word"), ("   ", "the caption is empty"), ("x" * 10_000, "has 10000 characters")],
+    [
+        ("", "the caption is empty; type at least one word"),
+        ("   ", "the caption is empty"),
+        ("x" * 10_000, "has 10000 characters"),
+    ],
 )
 def test_a_bad_caption_keeps_the_last_good_view(lenient, caption, message):
     before, words = z(lenient), lenient.words.children

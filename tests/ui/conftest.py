@@ -22,6 +22,7 @@ NOTEBOOKS = ROOT / "notebooks"
 PATIENCE = 120  # seconds for any one step: two shared cores that import torch are slow
 
 SETTINGS = {
+    "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
     # Cells far below would otherwise stay out of the page until somebody scrolls there.
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},

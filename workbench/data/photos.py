@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 from workbench.data.pictures import Picture, open_picture
@@ -27,23 +26,28 @@ _PHOTOS = (
     ("chelsea", "chelsea.png", "the face of a tabby cat", "CC0, Stefan van der Walt"),
     ("coffee", "coffee.png", "a cup of coffee with a spoon on a wooden table", "CC0, Rachel Michetti"),
     ("rocket", "rocket.jpg", "a rocket on its launch pad at dusk", "SpaceX, public domain"),
-    ("motorcycle", "motorcycle_left.png", "a red motorcycle in a garage", "CC0, Middlebury Stereo Vision"),
+    (
+        "motorcycle",
+        "motorcycle_left.png",
+        "a red motorcycle in a garage",
+        "Middlebury 2014 stereo benchmark, no licence stated",
+    ),
     ("coins", "coins.png", "rows of ancient coins", "no known restrictions, Brooklyn Museum"),
-    ("moon", "moon.png", "craters on the surface of the moon", "no known restrictions"),
+    ("moon", "moon.png", "craters on the surface of the moon", "no licence stated"),
     ("hubble", "hubble_deep_field.jpg", "many distant galaxies in deep space", "NASA, public domain"),
     ("retina", "retina.jpg", "the blood vessels of a human retina", "CC0, Häggström"),
     ("brick", "brick.png", "a wall of bricks", "CC0"),
     ("grass", "grass.png", "a lawn of short grass", "CC0"),
     ("gravel", "gravel.png", "small stones of gravel", "CC0"),
-    ("page", "page.png", "a printed page of a book", "public domain"),
+    ("page", "page.png", "a page of printed text", "no licence stated"),
 )
 
 
 def photo_names() -> tuple[str, ...]:
+    """The names that `photo` takes."""
     return tuple(name for name, *_ in _PHOTOS)
 
 
-@cache
 def shipped_photos() -> dict[str, Photo]:
     """Every shipped photo by name. Raises FileNotFoundError where scikit-image or one of its files is missing."""
     folder = _data_folder()

@@ -7,21 +7,23 @@
 | CMYK | converted, noted |
 | 16-bit grey | divided by 257 |
 | 32-bit or float grey | stretched from its minimum to its maximum, noted |
-| several frames | the first, noted |
+| several frames | the first, noted; of a PIL picture, the frame it stands at |
 | longest side above `max_side` | scaled down, noted |
 | more pixels than Pillow's bomb limit (89.5 million) | refused before decoding |
 | truncated, empty, not a picture | refused |
+| any format but PNG, JPEG, WebP, GIF, TIFF, BMP | refused: Pillow hands EPS, for one, to a program outside |
 """
 
 from __future__ import annotations
 
 import difflib
 import io
+import struct
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMATS = "PNG, JPEG, WebP, GIF, TIFF or BMP"
+_READ = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")
+# What Pillow raises on forged or broken files
+_DAMAGED = (OSError, SyntaxError, EOFError, TypeError, ValueError, struct.error)
 
 
 @dataclass(frozen=True)
@@ -48,13 +53,16 @@ def open_picture(source, *, name: str | None = None, max_side: int = 4096) -> Pi
     """
     if isinstance(source, Picture):
         return source
+    if not isinstance(max_side, int) or max_side < 1:
+        raise ValueError(f"max_side is {max_side!r}; give a whole number of pixels from 1, such as 4096")
     if isinstance(source, Image.Image):
-        return _prepared(source, name or _own_name(source), max_side)
+        return _from_pil(source, name or _own_name(source), max_side)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decoded(io.BytesIO(bytes(source)), name or "uploaded picture", max_side)
     if isinstance(source, (str, Path)):
         path = _existing(Path(source))
-        return _decoded(path, name or path.name, max_side)
+        with path.open("rb") as file:
+            return _decoded(file, name or path.name, max_side)
     if hasattr(source, "__array_interface__"):
         return _prepared(_from_array(source), name or "array", max_side)
     raise TypeError(
@@ -67,14 +75,16 @@ def _own_name(image: Image.Image) -> str:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_dir():
+    try:
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except OSError as error:  # a name too long for the system, or a folder that may not be entered
+        raise ValueError(f"{str(path)[:80]!r} cannot be looked up ({error.strerror}); check the path") from error
+    if is_folder:
         raise ValueError(f"{path} is a folder; give one of the picture files in it")
-    if not path.is_file():
+    if not is_file:
         raise FileNotFoundError(
             f"there is no {path.name!r} in {path.parent}{_nearest(path)}; check the name and the folder"
         )
-    if path.suffix.lower() in (".svg", ".svgz"):
-        raise ValueError(f"{path.name} is a drawing (SVG); convert it to PNG first")
     return path
 
 
@@ -86,16 +96,41 @@ def _nearest(path: Path) -> str:
     return f" (near: {', '.join(near)})" if near else ""
 
 
-def _decoded(file: Path | io.BytesIO, name: str, max_side: int) -> Picture:
-    size = file.stat().st_size if isinstance(file, Path) else len(file.getvalue())
-    if size == 0:
-        raise ValueError(f"{name} is empty (0 bytes); download or copy it again")
-    with _said_clearly(name), Image.open(file) as image:
-        _check_pixels(image, name)
+def _decoded(file: BinaryIO, name: str, max_side: int) -> Picture:
+    _check_head(file.read(1024), name)
+    file.seek(0)
+    with _said_clearly(name):
+        image = Image.open(file, formats=_READ)
+    _check_pixels(image, name)
+    with _said_clearly(name), image:
+        full, notes = image.size, _frame_note(image)
         image.draft("RGB", (max_side, max_side))  # JPEG decodes straight to a smaller size
-        full = image.size
-        image.load()
-        return _prepared(image, name, max_side, full)
+        upright = ImageOps.exif_transpose(image)
+        if upright.size != image.size:
+            full = full[::-1]
+    return _prepared(upright, name, max_side, full, notes)
+
+
+def _from_pil(image: Image.Image, name: str, max_side: int) -> Picture:
+    with _said_clearly(name):  # Image.open() reads no pixels: a file cut short shows only now
+        notes, upright = _frame_note(image), ImageOps.exif_transpose(image)
+    return _prepared(upright, name, max_side, notes=notes)
+
+
+def _check_head(head: bytes, name: str) -> None:
+    if not head:
+        raise ValueError(f"{name} is empty (0 bytes); download or copy it again")
+    if Path(name).suffix.lower() in (".svg", ".svgz") or (
+        head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<" and b"<svg" in head
+    ):
+        raise ValueError(f"{name} is a drawing (SVG); convert it to PNG first")
+
+
+def _frame_note(image: Image.Image) -> tuple[str, ...]:
+    frames, at = getattr(image, "n_frames", 1), image.tell()
+    if frames == 1:
+        return ()
+    return (f"frame {at + 1} of {frames}" if at else f"first of {frames} frames",)
 
 
 @contextmanager
@@ -103,13 +138,13 @@ def _said_clearly(name: str):
     """Pillow's failures as one sentence with the next step."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # we refuse with words of our own
+            warnings.simplefilter("ignore")  # large sizes are refused in words of our own; odd metadata does no harm
             yield
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a picture that can be read; save it as {FORMATS}") from error
     except Image.DecompressionBombError as error:
         raise ValueError(_too_large(name, "more than")) from error
-    except (OSError, SyntaxError, EOFError) as error:
+    except _DAMAGED as error:
         raise ValueError(f"{name} is cut short or damaged ({error}); download or copy it again") from error
 
 
@@ -141,45 +176,50 @@ def _from_array(array: np.ndarray) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _prepared(image: Image.Image, name: str, max_side: int, full: tuple[int, int] | None = None) -> Picture:
+def _prepared(
+    image: Image.Image, name: str, max_side: int, full: tuple[int, int] | None = None, notes: tuple[str, ...] = ()
+) -> Picture:
+    """An upright picture as RGB within `max_side`; `full` is its size before a JPEG was decoded smaller."""
     if 0 in image.size:
         raise ValueError(f"{name} is {image.width} × {image.height} pixels; a picture has at least one")
-    notes = []
-    if getattr(image, "n_frames", 1) > 1:
-        notes.append(f"first of {image.n_frames} frames")
-    image = ImageOps.exif_transpose(image)
-    image, converted = _to_rgb(image)
-    notes += converted
+    image, converted = _to_rgb(image, name)
     image, scaled = _fitting(image, max_side, full or image.size)
-    notes += scaled
-    if image.size == (1, 1):
-        notes.append("1 × 1 pixel: every patch will look the same")
-    return Picture(image, name, tuple(notes))
+    single = ["1 × 1 pixel: every patch will look the same"] if image.size == (1, 1) else []
+    return Picture(image, name, (*notes, *converted, *scaled, *single))
 
 
-def _to_rgb(image: Image.Image) -> tuple[Image.Image, list[str]]:
+def _to_rgb(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
     if image.mode == "RGB" and "transparency" not in image.info:
         return image, []
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _grey(image)
+        return _grey(image, name)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB"), [
-            "transparency flattened on white"
-        ]
+        return _on_white(image)
     return image.convert("RGB"), ["converted from CMYK"] if image.mode == "CMYK" else []
 
 
-def _grey(image: Image.Image) -> tuple[Image.Image, list[str]]:
+def _on_white(image: Image.Image) -> tuple[Image.Image, list[str]]:
+    if image.mode == "La":  # Pillow converts it to LA and to nothing else
+        image = image.convert("LA")
+    rgba = image if image.mode == "RGBA" else image.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    if alpha.getextrema() == (255, 255):  # a screenshot, say: nothing to see through
+        return rgba.convert("RGB"), []
+    white = Image.new("RGB", rgba.size, "white")
+    white.paste(rgba, mask=alpha)  # in place: alpha_composite() would hold three more copies
+    return white, ["transparency flattened on white"]
+
+
+def _grey(image: Image.Image, name: str) -> tuple[Image.Image, list[str]]:
     """Grey of more than 8 bits: 16-bit by its fixed range, wider by its own."""
     import numpy as np
 
-    values = np.asarray(image, dtype=np.float64)
-    if not np.isfinite(values).all():
-        raise ValueError("the picture holds NaN or infinite values; replace them before saving it")
     if image.mode.startswith("I;16"):
-        eight, notes = values / 257, ["16-bit grey reduced to 8"]
+        eight, notes = np.asarray(image, dtype=np.float32) / 257, ["16-bit grey reduced to 8"]
     else:
+        values = np.asarray(image, dtype=np.float64)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} holds NaN or infinite values; replace them first")
         low, high = values.min(), values.max()
         eight, notes = 255 * (values - low) / ((high - low) or 1), [f"grey stretched from {low:g}…{high:g} to 0…255"]
     return Image.fromarray(eight.round().astype(np.uint8)).convert("RGB"), notes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = "/usr/share/tuxpaint/stamps"
+_TURNED = re.compile(r"_(mirror|flip)", re.IGNORECASE)  # bradley_mirror.png: bradley.png, drawn for the other direction
+_LONGEST = 1000  # characters; the longest caption of the package has under 300
 
 
 @dataclass(frozen=True)
@@ -18,7 +21,7 @@ class Stamp:
 
 
 def stamps(root: str | Path = ROOT) -> list[Stamp]:
-    """Every PNG stamp with a caption (line 1 of the .txt beside it), sorted by path.
+    """Every PNG stamp with a caption (line 1 of the .txt beside it), sorted by path; mirrored and flipped ones are left out.
 
     Raises FileNotFoundError where there is no such folder, ValueError where it holds no captioned picture.
     """
@@ -30,7 +33,7 @@ def stamps(root: str | Path = ROOT) -> list[Stamp]:
     found = [
         Stamp(path, caption, path.relative_to(root).parts[0])
         for path in sorted(root.rglob("*.png"))
-        if (caption := _caption(path))
+        if not _TURNED.search(path.stem) and (caption := _caption(path))
     ]
     if not found:
         raise ValueError(
@@ -40,9 +43,10 @@ def stamps(root: str | Path = ROOT) -> list[Stamp]:
 
 
 def photo_stamps(root: str | Path = ROOT) -> list[Stamp]:
-    """One stamp per caption (the first by path), without symbols (letters, digits, flags) and without `cartoon` folders.
+    """One stamp per caption (the first by path), without `symbols/` and without `cartoon` folders.
 
-    Most of what remains are photo cut-outs; some are drawings, since the package does not mark them otherwise.
+    `symbols/` holds letters, digits, notes, coins and chessmen. Most of what remains are photo cut-outs; flags, road
+    signs, clothes and much of `seasonal/` are drawings, since the package does not mark them otherwise.
     """
     kept: dict[str, Stamp] = {}
     for stamp in stamps(root):
@@ -56,5 +60,5 @@ def _caption(picture: Path) -> str:
     text = picture.with_suffix(".txt")
     if not text.is_file():
         return ""
-    with text.open(encoding="utf-8", errors="replace") as lines:
-        return lines.readline().strip()
+    with text.open(encoding="utf-8-sig", errors="replace") as lines:
+        return lines.readline(_LONGEST).strip()

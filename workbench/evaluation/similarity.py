@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.features import ImageFeatures, TextFeatures
 from workbench.records import Record, Table
 
 
@@ -34,11 +33,10 @@ class PairScores(Record):
         return Table("The caption that each picture picks", ("picture", "caption", "cosine"), tuple(rows))
 
 
-def pair_scores(image: ImageFeatures, text: TextFeatures, images: list[str], texts: list[str]) -> PairScores:
+def pair_scores(image: Tensor, text: Tensor, images: list[str], texts: list[str]) -> PairScores:
     """Cosines of pictures (N, d) and captions (M, d) with their names. Raises ValueError where names are missing."""
     if len(images) != len(image) or len(texts) != len(text):
-        raise ValueError(
-            f"{len(images)} names for {len(image)} pictures, {len(texts)} for {len(text)} captions; give one each"
-        )
-    values = F.normalize(image.post, dim=-1) @ F.normalize(text.post, dim=-1).T
+        given = f"{len(images)} names for {len(image)} pictures, {len(texts)} for {len(text)} captions"
+        raise ValueError(f"{given}; give one each")
+    values = F.normalize(image, dim=-1) @ F.normalize(text, dim=-1).T
     return PairScores(tuple(images), tuple(texts), values)

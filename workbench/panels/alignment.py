@@ -232,11 +232,16 @@ class AlignmentPanel:
         """Bring every widget to the view."""
         self._draw(plot.spec(view.maps, view.seen, view.state.reading))
         self.words.children = [self._button(t, view) for t in range(len(view.maps.readings))]
-        h, w = view.maps.grid
-        cells = {f"row {r}, column {c}": (r, c) for r in range(1, h + 1) for c in range(1, w + 1)}
-        self._quietly(self.patch, options=cells, value=view.patch)
+        self._offer_patches(view)
         self.summary.value = f'<p dir="auto">{escape(view.maps.summary(view.state.reading))} {_adds_up(view.maps)}</p>'
         self.details.value = _answers(view) + view.maps.table().html()
+
+    def _offer_patches(self, view: View) -> None:
+        h, w = view.maps.grid
+        cells = {f"row {r}, column {c}": (r, c) for r in range(1, h + 1) for c in range(1, w + 1)}
+        if tuple(cells.items()) != tuple(self.patch.options):  # rebuilt under the keyboard, a list loses its place
+            self._quietly(self.patch, options=tuple(cells.items()))
+        self._quietly(self.patch, value=view.patch)
 
     def _button(self, t: int, view: View) -> W.Button:
         chosen = t == view.state.reading

@@ -20,9 +20,11 @@ CELL_HOVER = "row %{customdata[0]}, column %{customdata[1]}: %{z:.3f}<extra></ex
 def spec(maps: WordMaps, seen: Image.Image, reading: int = 0) -> dict:
     """What one reading's picture shows: the photo as JPEG, z (h, w), the limit shared by all readings, title, best cell."""
     h, w = maps.grid
+    small = seen.copy()
+    small.thumbnail((320, 320))  # more pixels than the figure shows would only make notebooks heavy
     return {
-        "photo": _jpeg(seen),
-        "size": seen.size,
+        "photo": _jpeg(small),
+        "size": small.size,
         "z": maps.values[reading].reshape(h, w).numpy(),
         "limit": maps.limit,
         "reading": theme.plain(maps.readings[reading]),
@@ -67,10 +69,10 @@ def redraw(fig: go.FigureWidget, spec: dict) -> None:
         fig.layout.title.text = spec["title"]
 
 
-def _jpeg(seen: Image.Image) -> str:
-    """A data URI: a tenth of the bytes of PNG, so that notebooks stay small."""
+def _jpeg(image: Image.Image) -> str:
+    """A data URI, a tenth of the bytes of PNG."""
     buffer = io.BytesIO()
-    seen.save(buffer, "JPEG", quality=85)
+    image.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
