@@ -59,9 +59,9 @@ def retrieval(name: str, measured: dict) -> str:
     ]
     n = rows[0]["n"]
     head = (
-        f"{n} captioned Tux Paint stamps (mostly photo cut-outs), none seen in training (`{measured['made_by']}`); percent, 95 % bootstrap\n"
-        f"over stamps of the seed mean, and each seed (the shipped one first). Chance is {100 / n:.1f} at R@1.\n\n"
-        "| direction | | recall | seeds |\n|---|---|---|---|\n"
+        f"{n} captioned Tux Paint stamps (mostly photo cut-outs), none seen in training (`{measured['made_by']}`).\n"
+        "Percent; 95 % bootstrap over stamps of the seed mean, and each seed (the shipped one first). "
+        f"Chance is {100 / n:.1f} at R@1.\n\n| direction | | recall | seeds |\n|---|---|---|---|\n"
     )
     return head + "\n".join(lines)
 

@@ -11,6 +11,8 @@ where Debian put them; only numbers are stored.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
@@ -36,6 +38,7 @@ from workbench.models.shipped import read_config
 SEEDS, KS = (0, 1, 2), (1, 5, 10)
 LINEAR, BASELINE = ("lite0-minilm", "lite2-minilm"), "lite2-conse"
 RESULT = "stamps_retrieval.json"
+SCRIPTS = ("align_prototypes.py", "measure_stamps.py")
 
 
 def square(path) -> Image.Image:
@@ -117,6 +120,7 @@ def main() -> None:
             "title": "Retrieval on captioned stamps: prototype heads against ConSE",
             "made_by": "recipes/measure_stamps.py",
             "digests": {name: sha256(models / name / "head.safetensors") for name in found},
+            "scripts": {script: sha256(Path(__file__).with_name(script)) for script in SCRIPTS},
             "seeds": list(SEEDS),
             "rows": [row for name in found for row in rows_of(name, found[name])],
             "claims": [to_json(claim) for claim in claims],

@@ -117,10 +117,11 @@ def plan_memory(
     AdamW on every parameter that requires grad, with CLIP's loss. `device` "auto" is the model's own, for a name that
     of `load_model`.
 
-    The prediction counts tensors; it knows nothing of allocator slack, kernel workspaces and tokenizers. On a CPU,
-    measured means resident memory, and on Linux those come to 50 to 170 MiB: ratios of 1.05 to 1.4 from batch 16 on,
-    more where model and batch together are smaller than that. On CUDA measured is the allocator's peak, without the
-    context. The peak of loading is left out of both. The largest batch keeps within 0.8 of the free memory.
+    The prediction counts tensors, exactly; it knows nothing of kernels' workspaces, of tokenizers, nor of what an
+    allocator keeps of freed memory. On a CPU, measured means resident memory, where those weigh: on Linux, ratios of
+    1.15 to 1.5 for predictions of 200 MiB and more, larger ones below. On CUDA it is the allocator's peak, without the
+    context. Loading has a peak of its own, which is left out of both (but only Linux can). The largest batch keeps
+    within 0.8 of the free memory; a measurement scales it.
 
     Raises TypeError or ValueError for bad input; for an unknown name as `load_model` does. A measurement that fails
     does not raise: `measured` is None and a note says what happened.

@@ -73,7 +73,7 @@ def test_word_maps_find_planted_patches(picture):
     assert maps.best_cell(1) == (1, 1)
     assert maps.best_readings(2, 2, k=1) == [("fifth", 1.0)]
     assert maps.exact
-    assert "“fifth” answers strongest at row 2, column 2 (1.000)" in maps.summary(0)
+    assert "“fifth” answers strongest at row 2, column 2 (1.00)" in maps.summary(0)
 
 
 def test_exactness_is_measured_not_assumed(picture):

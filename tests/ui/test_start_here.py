@@ -29,7 +29,7 @@ def test_the_start_page_answers_to_mouse_and_keyboard(start, request):
     plot = page.locator(MAP)
     plot.scroll_into_view_if_needed()
     title = plot.locator(".gtitle")
-    expect(title).to_contain_text("cup")
+    expect(title).to_contain_text("man")
 
     # A caption typed: new words, another map.
     before = plot.evaluate(VALUES)
@@ -75,10 +75,12 @@ def test_the_start_page_answers_to_mouse_and_keyboard(start, request):
 def keep_picture(lab, request):
     """The panel as a reader sees it: among the test's output, or as the README's picture (KEEP_PICTURES=1)."""
     page = lab.page
-    type_caption(page, "a cup of coffee with a spoon on a wooden table")
+    page.set_viewport_size({"width": 1280, "height": 1500})
+    type_caption(page, "a man in a coat looks through a camera on a tripod")
     page.get_by_label("Map", exact=True).select_option("cosine per patch")
-    page.get_by_role("button", name="spoon", exact=True).click()
-    expect(page.locator(MAP).locator(".gtitle")).to_contain_text("“spoon”")
+    page.get_by_role("button", name="tripod", exact=True).click()
+    expect(page.locator(MAP).locator(".gtitle")).to_contain_text("“tripod”")
+    page.locator(MAP).hover(position={"x": 2, "y": 2})  # no patch's hover text in the picture
     page.wait_for_timeout(500)  # plotly fades the old map out
     folder = PICTURES if os.environ.get("KEEP_PICTURES") else Path(request.config.getoption("--output"))
     folder.mkdir(parents=True, exist_ok=True)

@@ -58,8 +58,8 @@ class WordMaps(Record):
         row, column = self.best_cell(reading)
         values = self.values[reading]
         return (
-            f"“{self.readings[reading]}” answers strongest at row {row}, column {column} ({float(values.max()):.3f}) and "
-            f"weakest with {float(values.min()):.3f}; its cosine with the whole picture is {float(self.scores[reading]):.3f}."
+            f"“{self.readings[reading]}” answers strongest at row {row}, column {column} ({float(values.max()):.2f}) and "
+            f"weakest with {float(values.min()):.2f}; its cosine with the whole picture is {float(self.scores[reading]):.2f}."
         )
 
     def table(self) -> Table:
@@ -68,7 +68,7 @@ class WordMaps(Record):
             row, column = self.best_cell(t)
             low, high = float(self.values[t].min()), float(self.values[t].max())
             rows.append(
-                (reading, f"{float(self.scores[t]):.3f}", f"row {row}, column {column}", f"{high:.3f}", f"{low:.3f}")
+                (reading, f"{float(self.scores[t]):.2f}", f"row {row}, column {column}", f"{high:.2f}", f"{low:.2f}")
             )
         header = ("word or phrase", "whole picture", "strongest patch", "there", "weakest")
         return Table(f"{self.grid[0]} × {self.grid[1]} patches, {self.kind}", header, tuple(rows))

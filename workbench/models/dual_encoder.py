@@ -126,7 +126,7 @@ class DualEncoder(ABC):
         size = self.card.image_size if image_size is None else image_size
         self._check_image_size(size)
         batches = []
-        for batch in _batches(images, batch_size or 32, "pictures"):
+        for batch in _batches(images, 32 if batch_size is None else batch_size, "pictures"):
             pixels = torch.stack([self._pixels(_opened(image), size) for image in batch])
             with torch.no_grad():
                 features = self.forward_image(self._to_device(pixels), tokens=tokens, layer=layer, dense=dense)
@@ -147,7 +147,7 @@ class DualEncoder(ABC):
         everything = self._tokenize(texts)
         _warn_cut(everything, self.card)
         batches = []
-        for rows in _batches(range(len(texts)), batch_size or 128, "captions"):
+        for rows in _batches(range(len(texts)), 128 if batch_size is None else batch_size, "captions"):
             part = slice(rows[0], rows[-1] + 1)
             width = int(everything.mask[part].sum(1).max()) if self._trims_padding else everything.ids.shape[1]
             ids, mask = everything.ids[part, :width], everything.mask[part, :width]

@@ -64,13 +64,8 @@ class AlignmentPanel:
 
     strict = False  # tests set it: errors are raised as well as shown
 
-    def __init__(
-        self,
-        model: DualEncoder,
-        *,
-        picture: str = "coffee",
-        caption: str = "a cup of coffee with a spoon on a wooden table",
-    ):
+    def __init__(self, model: DualEncoder, *, picture: str = "camera", caption: str | None = None):
+        caption = caption or shipped_photos()[picture].caption
         self.model = model
         self.pictures: dict[str, Picture] = {name: photo(name) for name in shipped_photos()}
         self._image_cache: dict[tuple[str, int], ImageFeatures] = {}
@@ -119,7 +114,7 @@ class AlignmentPanel:
     # Controls -------------------------------------------------------------------------------------------------------
 
     def _build(self, picture: str, caption: str) -> None:
-        wide = {"layout": W.Layout(width="100%"), "style": {"description_width": "7rem"}}
+        wide = {"layout": W.Layout(width="97%"), "style": {"description_width": "7rem"}}
         half = {"layout": W.Layout(width="48%", min_width="18rem"), "style": {"description_width": "7rem"}}
         self.picture = W.Dropdown(
             options=list(self.pictures),

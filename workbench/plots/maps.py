@@ -20,7 +20,7 @@ CELL_HOVER = "row %{customdata[0]}, column %{customdata[1]}: %{z:.3f}<extra></ex
 def spec(maps: WordMaps, seen: Image.Image, reading: int = 0) -> dict:
     """What one reading's picture shows: the photo as JPEG, z (h, w), the limit shared by all readings, title, best cell."""
     h, w = maps.grid
-    small = seen.copy()
+    small = seen.convert("L").convert("RGB")  # grey, so that every colour in the figure belongs to the map
     small.thumbnail((320, 320))  # more pixels than the figure shows would only make notebooks heavy
     return {
         "photo": _jpeg(small),
@@ -103,7 +103,7 @@ def _traces(spec: dict) -> list:
         **_map(spec),
         zmid=0,
         colorscale=theme.DIVERGING,
-        opacity=0.6,
+        opacity=0.5,
         colorbar={"title": {"text": "similarity", "side": "right"}, "thickness": 12},
         hovertemplate=CELL_HOVER,
     )

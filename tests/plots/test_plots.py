@@ -1,0 +1,104 @@
+"""Plots through their specs: what a figure shows, without a renderer."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from workbench.evaluation import pair_scores
+from workbench.features import ImageFeatures
+from workbench.layout import Layout, layout
+from workbench.matching import word_maps
+from workbench.plots import maps, matrix, space
+from workbench.plots.theme import plain
+
+
+@pytest.fixture
+def found():
+    tokens = torch.eye(6)[None]
+    image = ImageFeatures(torch.zeros(1, 4), tokens.mean(1), tokens, (2, 3))
+    return word_maps(image, ["<b>fifth</b>", "first"], torch.eye(6)[[4, 0]])
+
+
+def test_map_spec_holds_the_map_and_escapes_the_word(found):
+    spec = maps.spec(found, Image.new("RGB", (600, 400), "red"))
+    assert np.array_equal(spec["z"], found.values[0].reshape(2, 3).numpy())
+    assert spec["best"] == (2, 2)
+    assert spec["title"] == "“&lt;b&gt;fifth&lt;/b&gt;”, cosine per patch"
+    assert max(spec["size"]) == 320
+
+
+def test_map_figure_is_centred_on_zero_with_its_mark_on_the_best_cell(found):
+    figure = maps.figure(maps.spec(found, Image.new("RGB", (60, 40))))
+    image, heatmap, mark = figure.data
+    assert heatmap.zmid == 0
+    assert heatmap.zmin == -heatmap.zmax
+    assert (mark.x[0], mark.y[0]) == pytest.approx((0.5, 0.75))  # row 2 of 2, column 2 of 3
+    assert (heatmap.x0, heatmap.dx) == pytest.approx((1 / 6, 1 / 3))
+    assert image.source.startswith("data:image/jpeg;base64,")
+
+
+def test_a_row_of_maps_shares_one_scale(found):
+    figure = maps.row([maps.spec(found, Image.new("RGB", (60, 40)), t) for t in range(2)])
+    scales = {(trace.zmin, trace.zmax) for trace in figure.data if trace.type == "heatmap"}
+    assert len(scales) == 1
+    assert sum(bool(trace.showscale) for trace in figure.data if trace.type == "heatmap") == 1
+
+
+def test_matrix_marks_the_best_caption_of_each_picture():
+    spec = matrix.spec(pair_scores(torch.eye(3), torch.eye(3)[[1, 0, 2]], list("abc"), ["x<y", "y", "z"]))
+    marks = np.array([["✓" in cell for cell in row] for row in spec["text"]])
+    assert marks.argmax(1).tolist() == [1, 0, 2]
+    assert marks.sum() == 3
+    assert spec["texts"][0] == "x&lt;y"
+    assert len(matrix.figure(spec).data) == 1
+
+
+def test_space_has_a_shape_per_group_and_a_line_per_pair():
+    sheet = Layout("pca", np.arange(8.0).reshape(4, 2), 0.9, 5, (0.5, 0.2))
+    figure = space.figure(space.spec(sheet, ["picture", "caption", "word", "word"], list("abcd"), [(0, 1)]))
+    symbols = [trace.marker.symbol for trace in figure.data if trace.name]
+    assert len(set(symbols)) == 3
+    assert list(figure.data[0].x) == [0.0, 2.0]
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"), [(["picture"], "4 points, 1 groups"), (["cat"] * 4, "groups .'cat'. are not known")]
+)
+def test_space_refuses(groups, message):
+    sheet = Layout("pca", np.zeros((4, 2)), 0.9, 5)
+    with pytest.raises(ValueError, match=message):
+        space.spec(sheet, groups, list("abcd"))
+
+
+def test_labels_are_escaped_shortened_and_on_one_line():
+    assert plain("a <b>\n c") == "a &lt;b&gt; c"
+    assert plain("x" * 100, 10) == "x" * 9 + "…"
+
+
+@pytest.fixture
+def clusters():
+    generator = torch.Generator().manual_seed(0)
+    return torch.eye(3).repeat_interleave(10, 0) * 5 + torch.randn(30, 3, generator=generator) * 0.1
+
+
+def test_pca_keeps_neighbours_of_planted_clusters(clusters):
+    sheet = layout(clusters)
+    assert sheet.trust > 0.8
+    assert sum(sheet.explained) > 0.9
+    assert np.array_equal(sheet.xy, layout(clusters).xy)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_umap_is_repeatable_and_trusted(clusters):
+    sheet = layout(clusters, method="umap", seed=3)
+    assert sheet.trust > 0.8
+    assert np.array_equal(sheet.xy, layout(clusters, method="umap", seed=3).xy)
+    assert sheet.explained is None
+
+
+def test_layout_refuses():
+    with pytest.raises(ValueError, match="method='tsne'; choose one of pca, umap"):
+        layout(torch.ones(20, 3), method="tsne")
+    with pytest.raises(ValueError, match="more than 10 items"):
+        layout(torch.ones(4, 3))
