@@ -52,6 +52,11 @@ class Record:
         return {"text/plain": table.text(), "text/html": table.html()}
 
 
+def rounded(value: float, digits: int = 2) -> str:
+    """A number for a table, without the sign of a zero: -0.001 -> '0.00'."""
+    return f"{round(float(value), digits) + 0.0:.{digits}f}"
+
+
 def human_bytes(n: float) -> str:
     """Bytes with a binary unit, three significant figures: 17179869184 -> '16.0 GiB'."""
     units = ["TiB", "GiB", "MiB", "KiB", "B"]

@@ -80,5 +80,6 @@ def test_pair_scores_count_ties_as_wrong():
     assert constant.correct() == (0, 0)
     own = pair_scores(torch.eye(3), torch.eye(3), list("abc"), list("xyz"))
     assert own.correct() == (3, 3)
+    assert own.own_and_others() == (1.0, 0.0)
     with pytest.raises(ValueError, match="2 names for 3 pictures"):
         pair_scores(torch.eye(3), torch.eye(3), list("ab"), list("xyz"))

@@ -87,3 +87,12 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         write_atomically(file, "new")
     assert file.read_text() == "old"
+
+
+@pytest.mark.parametrize("name", shipped_names())
+def test_the_readme_says_what_is_stored(stored, name):
+    recalls = [row["recall"] for row in stored["rows"] if row["model"] == name and row["direction"] == "text to image"]
+    told = " / ".join(f"{100 * recall:.1f}" for recall in recalls)
+    readme = (assets().parent / "README.md").read_text(encoding="utf-8")
+    (line,) = [line for line in readme.splitlines() if line.startswith(f"| `{name}`")]
+    assert line.endswith(f"| {told} |")

@@ -76,7 +76,7 @@ def keep_picture(lab, request):
     """The panel as a reader sees it: among the test's output, or as the README's picture (KEEP_PICTURES=1)."""
     page = lab.page
     page.set_viewport_size({"width": 1280, "height": 1500})
-    type_caption(page, "a man in a coat looks through a camera on a tripod")
+    type_caption(page, "a man in a dark coat with a camera on a tripod")
     page.get_by_label("Map", exact=True).select_option("cosine per patch")
     page.get_by_role("button", name="tripod", exact=True).click()
     expect(page.locator(MAP).locator(".gtitle")).to_contain_text("“tripod”")

@@ -22,7 +22,7 @@ class Photo:
 # The first six are unlike each other; the start page asks whether a model tells them apart.
 _PHOTOS = (
     ("astronaut", "astronaut.png", "a smiling astronaut in an orange space suit", "NASA, public domain"),
-    ("camera", "camera.png", "a man in a coat looks through a camera on a tripod", "CC0, Lav Varshney"),
+    ("camera", "camera.png", "a man in a dark coat with a camera on a tripod", "CC0, Lav Varshney"),
     ("chelsea", "chelsea.png", "the face of a tabby cat", "CC0, Stefan van der Walt"),
     ("coffee", "coffee.png", "a cup of coffee with a spoon on a wooden table", "CC0, Rachel Michetti"),
     ("rocket", "rocket.jpg", "a rocket on its launch pad at dusk", "SpaceX, public domain"),

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.records import Record, Table
+from workbench.records import Record, Table, rounded
 
 
 @dataclass(frozen=True)
@@ -25,11 +25,17 @@ class PairScores(Record):
         rivals = self.values - torch.diag(torch.full_like(own, torch.inf))
         return int((own > rivals.amax(0)).sum()), int((own > rivals.amax(1)).sum())
 
+    def own_and_others(self) -> tuple[float, float]:
+        """Mean cosine of a picture with its own caption, and with the others. Needs N = M."""
+        own = self.values.diag().mean()
+        n = len(self.values)
+        return float(own), float((self.values.sum() - self.values.diag().sum()) / (n * (n - 1)))
+
     def table(self) -> Table:
         rows = []
         for name, row in zip(self.images, self.values, strict=True):
             m = int(row.argmax())
-            rows.append((name, self.texts[m], f"{float(row[m]):.2f}"))
+            rows.append((name, self.texts[m], rounded(row[m])))
         return Table("The caption that each picture picks", ("picture", "caption", "cosine"), tuple(rows))
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from workbench.features import ImageFeatures, TextFeatures
 from workbench.matching.maps import centre, similarity_map
-from workbench.records import Record, Table
+from workbench.records import Record, Table, rounded
 
 
 @dataclass(frozen=True)
@@ -58,8 +58,8 @@ class WordMaps(Record):
         row, column = self.best_cell(reading)
         values = self.values[reading]
         return (
-            f"“{self.readings[reading]}” answers strongest at row {row}, column {column} ({float(values.max()):.2f}) and "
-            f"weakest with {float(values.min()):.2f}; its cosine with the whole picture is {float(self.scores[reading]):.2f}."
+            f"“{self.readings[reading]}” answers strongest at row {row}, column {column} ({rounded(values.max())}) and "
+            f"weakest with {rounded(values.min())}; its cosine with the whole picture is {rounded(self.scores[reading])}."
         )
 
     def table(self) -> Table:
@@ -67,9 +67,7 @@ class WordMaps(Record):
         for t, reading in enumerate(self.readings):
             row, column = self.best_cell(t)
             low, high = float(self.values[t].min()), float(self.values[t].max())
-            rows.append(
-                (reading, f"{float(self.scores[t]):.2f}", f"row {row}, column {column}", f"{high:.2f}", f"{low:.2f}")
-            )
+            rows.append((reading, rounded(self.scores[t]), f"row {row}, column {column}", rounded(high), rounded(low)))
         header = ("word or phrase", "whole picture", "strongest patch", "there", "weakest")
         return Table(f"{self.grid[0]} × {self.grid[1]} patches, {self.kind}", header, tuple(rows))
 

@@ -30,12 +30,12 @@ class OpenClipEncoder(DualEncoder):
 
     @property
     def logit_scale(self) -> float:
-        return float(self.module.logit_scale.exp())
+        return self.module.logit_scale.exp().item()
 
     @property
     def logit_bias(self) -> float:
         bias = getattr(self.module, "logit_bias", None)
-        return 0.0 if bias is None else float(bias)
+        return 0.0 if bias is None else bias.item()
 
     @property
     def image_projector(self) -> Projector:

@@ -40,7 +40,7 @@ class PairedEncoder(DualEncoder):
 
     @property
     def logit_scale(self) -> float:
-        return float(self.head.log_scale.exp())
+        return self.head.log_scale.exp().item()
 
     @property
     def image_projector(self) -> Projector:

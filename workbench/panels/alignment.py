@@ -16,6 +16,7 @@ from workbench.data.vocabulary import EVERYDAY_WORDS
 from workbench.matching.words import WordMaps, vectors_in_context, word_maps
 from workbench.panels.guard import guarded
 from workbench.plots import maps as plot
+from workbench.records import rounded
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -228,7 +229,9 @@ class AlignmentPanel:
         self._draw(plot.spec(view.maps, view.seen, view.state.reading))
         self.words.children = [self._button(t, view) for t in range(len(view.maps.readings))]
         self._offer_patches(view)
-        self.summary.value = f'<p dir="auto">{escape(view.maps.summary(view.state.reading))} {_adds_up(view.maps)}</p>'
+        self.summary.value = (
+            f'<p dir="auto" style="margin:0">{escape(view.maps.summary(view.state.reading))} {_adds_up(view.maps)}</p>'
+        )
         self.details.value = _answers(view) + view.maps.table().html()
 
     def _offer_patches(self, view: View) -> None:
@@ -268,7 +271,9 @@ class AlignmentPanel:
     def say(self, message: str, *, error: bool = False) -> None:
         """The status line: announced by screen readers; an error says so in words, not by colour alone."""
         label = "<strong>Not shown:</strong> " if error else ""
-        self.status.value = f'<p role="status" aria-live="polite" dir="auto">{label}{escape(message)}</p>'
+        self.status.value = (
+            f'<p role="status" aria-live="polite" dir="auto" style="margin:0">{label}{escape(message)}</p>'
+        )
 
     def _repr_mimebundle_(self, **kwargs):
         view = self.view.state if self.view else None
@@ -291,7 +296,7 @@ def _adds_up(maps: WordMaps) -> str:
 def _answers(view: View) -> str:
     """The words that answer the chosen patch: of the caption, and of everyday vocabulary."""
     row, column = view.patch
-    said = lambda answers: ", ".join(f"{escape(word)} {value:.2f}" for word, value in answers)  # noqa: E731
+    said = lambda answers: ", ".join(f"{escape(word)} {rounded(value)}" for word, value in answers)  # noqa: E731
     return (
         f'<p dir="auto"><strong>Row {row}, column {column}</strong> answers best to: {said(view.answers)}.<br>'
         f"Of {len(EVERYDAY_WORDS)} everyday words: {said(view.everyday)}.</p>"

@@ -45,7 +45,12 @@ def figure(spec: dict) -> go.Figure:
         colorbar={"title": {"text": "cosine", "side": "right"}, "thickness": 12},
     )
     fig = go.Figure(heatmap)
-    fig.update_layout(template=theme.template(), height=440, width=820, margin={"l": 90, "b": 130})
+    fig.update_layout(
+        template=theme.template(),
+        title="Cosine of each picture with each caption",
+        height=440,
+        margin={"l": 90, "b": 130},
+    )
     fig.update_yaxes(autorange="reversed")
     fig.update_xaxes(tickangle=-30)
     return fig

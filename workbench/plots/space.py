@@ -12,15 +12,11 @@ if TYPE_CHECKING:
     from workbench.layout import Layout
 
 # A shape for each group as well: colour is never the only sign.
-_MARKS = {
-    "word": ("circle", theme.GREY, 5),
-    "picture": ("square", theme.COLOURS[0], 11),
-    "caption": ("diamond", theme.COLOURS[1], 11),
-}
+_MARKS = {"picture": ("square", theme.COLOURS[0]), "caption": ("diamond", theme.COLOURS[1])}
 
 
 def spec(layout: Layout, groups: list[str], labels: list[str], pairs: list[tuple[int, int]] = ()) -> dict:
-    """Points by group ("picture", "caption", "word") with labels, and lines between pairs of items.
+    """Points by group ("picture", "caption") with labels, and lines between pairs of items.
 
     Raises ValueError for unequal lengths or an unknown group.
     """
@@ -45,32 +41,26 @@ def spec(layout: Layout, groups: list[str], labels: list[str], pairs: list[tuple
 
 
 def figure(spec: dict) -> go.Figure:
-    """One marker per item, pictures joined to their captions, names on everything but words."""
+    """One marker per item, pictures joined to their captions; pictures are named, captions on hover."""
     import plotly.graph_objects as go
 
     fig = go.Figure()
+    grey = {"color": theme.GREY, "width": 1}
     for line in spec["lines"]:
-        fig.add_scatter(
-            x=line[:, 0],
-            y=line[:, 1],
-            mode="lines",
-            line={"color": theme.GREY, "width": 1},
-            hoverinfo="skip",
-            showlegend=False,
-        )
+        fig.add_scatter(x=line[:, 0], y=line[:, 1], mode="lines", line=grey, hoverinfo="skip", showlegend=False)
     for group, points in spec["points"].items():
-        symbol, colour, size = _MARKS[group]
+        symbol, colour = _MARKS[group]
         fig.add_scatter(
             x=points["xy"][:, 0],
             y=points["xy"][:, 1],
-            mode="markers" if group == "word" else "markers+text",
+            mode="markers+text" if group == "picture" else "markers",
             text=points["labels"],
             textposition="top center",
             hovertemplate="%{text}<extra>" + group + "</extra>",
-            marker={"symbol": symbol, "color": colour, "size": size},
+            marker={"symbol": symbol, "color": colour, "size": 10},
             name=group,
         )
-    fig.update_layout(template=theme.template(), title=spec["title"], height=480, width=760, legend={"title": ""})
+    fig.update_layout(template=theme.template(), title=spec["title"], height=480)
     fig.update_xaxes(showticklabels=False, title="first axis")
     fig.update_yaxes(showticklabels=False, title="second axis", scaleanchor="x")
     return fig
