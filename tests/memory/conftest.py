@@ -19,8 +19,8 @@ def vit(tmp_path_factory) -> str:
 
     config = {
         "embed_dim": 32,
-        "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 3, "width": 64, "head_width": 32},
-        "text_cfg": {"context_length": 16, "vocab_size": 100, "layers": 2, "width": 32, "heads": 2},
+        "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 2, "width": 64, "head_width": 32},
+        "text_cfg": {"context_length": 16, "vocab_size": 100, "layers": 1, "width": 32, "heads": 2},
     }
     folder = tmp_path_factory.mktemp("vit")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": PREPROCESS}))

@@ -1,10 +1,11 @@
 """Child processes that fail or chat, and one real measurement."""
 
+import re
 import sys
 
 import pytest
 
-from workbench.memory import MemoryPlan, measurement, plan_memory
+from workbench.memory import measurement, plan_memory
 from workbench.memory.measurement import Measurement, measure_in_child
 
 
@@ -23,8 +24,7 @@ def test_a_child_that_fails_is_an_answer(code, out_of_memory, says):
     found = measure_in_child({}, (sys.executable, "-c", code))
     assert found.bytes is None
     assert found.out_of_memory is out_of_memory
-    with pytest.raises(AssertionError, match=says):
-        raise AssertionError(found.note)
+    assert re.search(says, found.note)
 
 
 def test_a_child_that_takes_too_long_is_given_up(monkeypatch):
@@ -43,4 +43,3 @@ def test_the_prediction_against_a_real_measurement():
     plan = plan_memory("lite0-minilm", 16, device="cpu")
     assert plan.measured is not None, plan.notes
     assert 0.4 < plan.ratio < 3
-    assert isinstance(plan, MemoryPlan)
