@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import sys
@@ -14,7 +13,7 @@ import torch
 
 from workbench.memory.rehearsal import Task, rehearse
 from workbench.models.dual_encoder import DualEncoder
-from workbench.models.registry import load_model
+from workbench.models.registry import load_model, skeleton
 
 
 def main() -> None:
@@ -40,8 +39,7 @@ def _measure_cuda(spec: dict) -> int:
 
 
 def _measure_cpu(spec: dict) -> int:
-    for library in ("timm", "transformers", "open_clip"):  # before the baseline: libraries are not the model's memory
-        importlib.import_module(library)
+    skeleton(spec["name"])  # imports what loading imports: libraries are not the model's memory
     before = psutil.Process().memory_info().rss
     model = _load(spec)
     with suppress(OSError):  # Linux forgets the peak of loading here; elsewhere it stays in

@@ -83,9 +83,9 @@ def plan_memory(
     of `load_model`.
 
     The prediction counts tensors, exactly; it knows nothing of kernels' workspaces, of tokenizers, nor of what an
-    allocator keeps of freed memory. On a CPU, measured means resident memory, where those weigh. On Linux, with 200 MiB
-    or more predicted, ratios were 1.16 to 1.5 for the shipped models and a ViT of 43 M parameters, and 1.7 for training
-    a toy ViT; below 200 MiB they are larger; from run to run they move by about 0.15. On CUDA, measured is the
+    allocator keeps of freed memory. On a CPU, measured means resident memory, where those weigh: on Linux, with 200 MiB
+    or more predicted, ratios were 1.06 to 1.4 (the shipped models, a ViT of 50 M parameters; ten settings, run to run
+    0.15 apart), and larger for smaller models. On CUDA, measured is the
     allocator's peak, without the context. Loading has a peak of its own, which is left out of both (on macOS and
     Windows it stays in the measured). The largest batch keeps within 0.8 of the free memory; a measurement scales it.
 
