@@ -73,6 +73,8 @@ $(INSTALLED): requirements.txt pyproject.toml
 		echo "Making .venv; the first installation downloads some gigabytes." && $(PYTHON) -m venv .venv; }
 	$(BIN)/python -m pip install -r requirements.txt
 	$(BIN)/python -m pip install --no-deps -e .
+	@# Otherwise JupyterLab asks, on top of the first notebook, whether it may fetch news.
+	$(BIN)/jupyter labextension disable --level=sys_prefix "@jupyterlab/apputils-extension:announcements" >/dev/null 2>&1
 	@touch $@
 
 $(INSTALLED_DEV): requirements-dev.txt $(INSTALLED)
