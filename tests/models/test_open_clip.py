@@ -78,7 +78,7 @@ def test_skeleton_has_the_shapes_and_no_weights(clip_folder, model):
 
 def test_local_folders_are_listed_first_after_shipped(clip_folder):
     names = list(list_models(clip_folder.parent))
-    assert names[-4] == f"local-dir:{clip_folder}"
+    assert names[-5] == f"local-dir:{clip_folder}"
 
 
 def refused(folder, error, message):
@@ -166,3 +166,35 @@ def test_weights_file_for_an_architecture(clip_folder):
 def test_weights_that_are_not_there():
     with pytest.raises(FileNotFoundError, match=r"gone\.pt' is not a file"):
         load_model("open_clip:ViT-B-32", weights="gone.pt")
+
+
+@pytest.fixture
+def tagged(clip_folder, monkeypatch):
+    """The tiny CLIP under two made-up tags, one trained with QuickGELU, and an architecture of each kind."""
+    import open_clip
+
+    tags = {"quick": {"url": "http://nowhere.invalid", "quick_gelu": True}, "plain": {"url": "http://nowhere.invalid"}}
+    config = open_clip.get_model_config("tiny-clip")
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-clip-quickgelu", {**config, "quick_gelu": True})
+    for arch in ("tiny-clip", "tiny-clip-quickgelu"):
+        monkeypatch.setitem(open_clip.pretrained._PRETRAINED, arch, tags)
+    file = str(clip_folder / "open_clip_model.safetensors")
+    monkeypatch.setattr(open_clip.factory, "download_pretrained", lambda *_, **__: file)
+
+
+def test_weights_get_the_activation_that_they_were_trained_with(tagged):
+    """OpenAI's tags under plain names: the configuration says GELU, the weights want QuickGELU."""
+    quick, plain = (load_model(f"open_clip:tiny-clip/{tag}", device="cpu") for tag in ("quick", "plain"))
+    named = load_model("open_clip:tiny-clip-quickgelu/quick", device="cpu")
+    assert "QuickGELU, as 'quick' was trained with" in str(quick.card)
+    assert torch.equal(quick.encode_image(PICTURE).post, named.encode_image(PICTURE).post)
+    assert not torch.allclose(quick.encode_image(PICTURE).post, plain.encode_image(PICTURE).post)
+    assert not plain.card.notes
+
+
+def test_an_activation_that_cannot_be_right_is_said(tagged):
+    with pytest.warns(
+        UserWarning, match="QuickGELU mismatch: 'plain' was trained with GELU; load 'open_clip:tiny-clip/plain'"
+    ):
+        model = load_model("open_clip:tiny-clip-quickgelu/plain", device="cpu")
+    assert "QuickGELU mismatch" in str(model.card)

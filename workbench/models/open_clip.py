@@ -5,7 +5,6 @@ Loading goes through `create_model_from_pretrained` only, so that weights, prepr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import warnings
@@ -19,14 +18,18 @@ from torch import Tensor, nn
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import DualEncoder, Tokenized
+from workbench.models.open_clip_towers import image_reader, text_reader
+from workbench.models.weights import check_finite, weights_digest
+from workbench.models.words import words_of
 
 
 class OpenClipEncoder(DualEncoder):
-    """A CLIP of open_clip with a ViT image tower, its features read through `forward_intermediates`."""
+    """A model of open_clip: its towers are read by `open_clip_towers`, its own preprocessing and tokenizer go in front."""
 
     def __init__(self, model: nn.Module, preprocess, tokenizer, card: ModelCard, **placement):
         super().__init__(model, card, **placement)
         self._preprocess, self._tokenizer = preprocess, tokenizer
+        self._image, self._text = image_reader(model.visual), text_reader(model)
 
     @property
     def logit_scale(self) -> float:
@@ -39,69 +42,36 @@ class OpenClipEncoder(DualEncoder):
 
     @property
     def image_projector(self) -> Projector:
-        return Projector(self.module.visual.proj.detach().T.float())
+        return self._image.projector()
 
     @property
     def text_projector(self) -> Projector:
-        projection = self.module.text_projection
-        if isinstance(projection, nn.Linear):
-            bias = None if projection.bias is None else projection.bias.detach().float()
-            return Projector(projection.weight.detach().float(), bias)
-        return Projector(projection.detach().T.float())
+        return self._text.projector()
 
     def forward_image(
         self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
     ) -> ImageFeatures:
         if layer != -1 or dense != "raw":
             raise ValueError(f"layer={layer}, dense={dense!r}: {self.name} offers layer=-1 and dense='raw' so far")
-        visual = self.module.visual
-        out = visual.forward_intermediates(
-            pixels,
-            indices=1,
-            normalize_intermediates=True,
-            output_fmt="NLC",
-            output_extra_tokens=True,
-            intermediates_only=True,
-        )
-        patches = out["image_intermediates"][-1]  # (B, P, d_i), after ln_post
-        pre = out["image_intermediates_prefix"][-1][:, 0] if visual.pool_type == "tok" else patches.mean(1)
-        projected = patches @ visual.proj if tokens else None
-        return ImageFeatures(pre, pre @ visual.proj, projected, tuple(visual.grid_size))
+        return ImageFeatures(*self._image.read(pixels, tokens), self._image.grid)
 
     def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
         if layer != -1:
             raise ValueError(f"layer={layer}: {self.name} offers layer=-1 so far")
-        from open_clip.transformer import text_global_pool
+        return TextFeatures(*self._text.read(ids, tokens), mask & ~self._special(ids) if tokens else None)
 
-        model = self.module
-        out = model.forward_intermediates(
-            text=ids, text_indices=1, normalize_intermediates=True, intermediates_only=True
-        )
-        states = out["text_intermediates"][-1]  # (B, T, d_t), after ln_final
-        pre = text_global_pool(states, ids, model.text_pool_type, eos_token_id=getattr(model, "text_eos_id", None))
-        return TextFeatures(
-            pre, self._project(pre), self._project(states) if tokens else None, _words_only(mask) if tokens else None
-        )
-
-    def _project(self, states: Tensor) -> Tensor:
-        projection = self.module.text_projection
-        return projection(states) if isinstance(projection, nn.Linear) else states @ projection
+    def _special(self, ids: Tensor) -> Tensor:
+        if self._tokenizer is None:  # a skeleton
+            return torch.zeros_like(ids, dtype=torch.bool)
+        known = getattr(self._tokenizer, "all_special_ids", None) or self._tokenizer.tokenizer.all_special_ids
+        return torch.isin(ids, torch.tensor(known, device=ids.device))
 
     def _pixels(self, image: Image.Image, size: int) -> Tensor:
         return self._preprocess(image)
 
     def _tokenize(self, texts: list[str]) -> Tokenized:
         ids = self._tokenizer(texts)
-        # open_clip cuts in silence, so count again what each caption would have taken, start and end included.
-        pieces = getattr(self._tokenizer, "encode", None) or self._tokenizer.tokenizer.tokenize
-        lengths = tuple(len(pieces(text)) + 2 for text in texts)
-        return Tokenized(ids, ids != 0, full_lengths=lengths)
-
-
-def _words_only(mask: Tensor) -> Tensor:
-    """The mask without its first (start) and last (end) true entry of each row."""
-    counts = mask.cumsum(1)
-    return mask & (counts > 1) & (counts < counts[:, -1:])
+        return Tokenized(ids, ids != self._text.pad_id, *words_of(self._tokenizer, texts, ids))
 
 
 def load_open_clip(name: str, *, weights: str | Path | None, device: str, dtype: torch.dtype) -> OpenClipEncoder:
@@ -113,12 +83,37 @@ def load_open_clip(name: str, *, weights: str | Path | None, device: str, dtype:
     import open_clip
 
     model_id, tag = _open_clip_id(name, weights)
+    quick_gelu, notes = _activation(name, model_id, tag)
     with _said_clearly(name):
-        model, preprocess = open_clip.create_model_from_pretrained(model_id, pretrained=tag, device="cpu")
+        model, preprocess = open_clip.create_model_from_pretrained(
+            model_id, pretrained=tag, device="cpu", force_quick_gelu=quick_gelu
+        )
         tokenizer = open_clip.get_tokenizer(model_id)
-    _must_be_vit(name, model)
-    _must_be_finite(name, model)
-    return OpenClipEncoder(model, preprocess, tokenizer, _card(name, model, preprocess), device=device, dtype=dtype)
+    _must_be_read(name, model)
+    check_finite(name, model)
+    card = _card(name, model, preprocess, notes)
+    return OpenClipEncoder(model, preprocess, tokenizer, card, device=device, dtype=dtype)
+
+
+def _activation(name: str, arch: str, tag: str | None) -> tuple[bool, tuple[str, ...]]:
+    """Whether QuickGELU must be forced for a tag's weights, and what to say about it.
+
+    OpenAI's weights under the plain architecture names were trained with QuickGELU while the configuration says GELU:
+    loaded as named, they give other numbers without an error.
+    """
+    import open_clip
+
+    trained = bool(tag) and (open_clip.get_pretrained_cfg(arch, tag) or {}).get("quick_gelu", False)
+    configured = (
+        (open_clip.get_model_config(arch) or {}).get("quick_gelu", False) if name.startswith("open_clip:") else False
+    )
+    if trained and not configured:
+        return True, (f"QuickGELU, as {tag!r} was trained with; the configuration of {arch} says GELU",)
+    if configured and tag and not trained and not Path(tag).is_file():
+        note = f"QuickGELU mismatch: {tag!r} was trained with GELU; load 'open_clip:{arch.removesuffix('-quickgelu')}/{tag}'"
+        warnings.warn(note, stacklevel=4)
+        return False, (note,)
+    return False, ()
 
 
 def skeleton_open_clip(name: str) -> OpenClipEncoder:
@@ -128,7 +123,7 @@ def skeleton_open_clip(name: str) -> OpenClipEncoder:
     model_id, _ = _open_clip_id(name, None, need_weights=False)
     with _said_clearly(name), torch.device("meta"):
         model = open_clip.create_model(model_id, pretrained=None, device="meta", load_weights=False)
-    _must_be_vit(name, model)
+    _must_be_read(name, model)
     return OpenClipEncoder(model, None, None, _card(name, model, None), device="meta", dtype=torch.float32)
 
 
@@ -236,48 +231,33 @@ def _closest(name: str, known: list[str]) -> str:
     return f"; did you mean {', '.join(near)}?" if near else "; see open_clip.list_models()"
 
 
-def _must_be_vit(name: str, model: nn.Module) -> None:
-    from open_clip.model import CLIP
-    from open_clip.transformer import VisionTransformer
-
-    visual = model.visual
-    plain = isinstance(model, CLIP) and isinstance(visual, VisionTransformer)
-    if not plain or visual.attn_pool is not None or visual.proj is None or visual.pool_type not in ("tok", "avg"):
-        raise ValueError(
-            f"{name} is a {type(model).__name__} with a {type(visual).__name__} image tower; only CLIP with a ViT is read so far"
-        )
+def _must_be_read(name: str, model: nn.Module) -> None:
+    try:
+        image_reader(model.visual), text_reader(model)
+    except ValueError as error:
+        raise ValueError(f"{name} cannot be read: {error}") from error
 
 
-def _must_be_finite(name: str, model: nn.Module) -> None:
-    for key, value in model.state_dict().items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise ValueError(
-                f"weight {key!r} of {name} has NaN or infinite entries; the checkpoint is damaged, get it again"
-            )
-
-
-def _card(name: str, model: nn.Module, preprocess) -> ModelCard:
-    visual = model.visual
+def _card(name: str, model: nn.Module, preprocess, notes: tuple[str, ...] = ()) -> ModelCard:
+    visual, image, text = model.visual, image_reader(model.visual), text_reader(model)
     size = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
     mean, std = getattr(visual, "image_mean", None) or (0.5,) * 3, getattr(visual, "image_std", None) or (0.5,) * 3
-    projection = model.text_projection
-    d_t, d = (
-        (projection.in_features, projection.out_features) if isinstance(projection, nn.Linear) else projection.shape
-    )
+    projector = text.projector()
     return ModelCard(
         name=name,
         source=name,
         parameters=sum(p.numel() for p in model.parameters()),
-        d_i=visual.proj.shape[0],
-        d_t=d_t,
-        d=d,
+        d_i=image.width,
+        d_t=text.width,
+        d=text.width if projector.weight is None else projector.weight.shape[0],
         image_size=size,
-        grid=tuple(visual.grid_size),
-        context_length=model.context_length,
+        grid=image.grid,
+        context_length=getattr(model, "context_length", None) or text.tower.context_length,
         preprocess=_in_words(preprocess),
         mean=tuple(mean),
         std=tuple(std),
-        digest=_digest(model) if preprocess is not None else "",
+        digest=weights_digest(model) if preprocess is not None else "",
+        notes=notes,
     )
 
 
@@ -288,10 +268,3 @@ def _in_words(preprocess) -> str:
         str(step).replace("\n", " ") for step in preprocess.transforms if not callable(getattr(step, "__code__", None))
     ]
     return ", ".join(step for step in steps if "function" not in step)
-
-
-def _digest(model: nn.Module) -> str:
-    digest = hashlib.sha256()
-    for key, value in sorted(model.state_dict().items()):
-        digest.update(key.encode() + value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]

@@ -80,12 +80,19 @@ class PairedEncoder(DualEncoder):
         return tokenize_with_offsets(self.text_tower.tokenizer, texts, self.text_tower.context_length)
 
 
-def tokenize_with_offsets(tokenizer, texts: list[str], context_length: int) -> Tokenized:
+def tokenize_with_offsets(tokenizer, texts: list[str], context_length: int, padding: bool | str = True) -> Tokenized:
     """Captions through a fast tokenizer of transformers, word pieces mapped back to the words as they were typed."""
     # A caption of a megabyte would be tokenised in full only to be cut: 40 characters a token is more than any word piece has.
     clipped = [text[: 40 * context_length] for text in texts]
     full = tokenizer(clipped, add_special_tokens=True, truncation=False, verbose=False)
-    cut = tokenizer(clipped, padding=True, truncation=True, max_length=context_length, return_tensors="pt")
+    cut = tokenizer(
+        clipped,
+        padding=padding,
+        truncation=True,
+        max_length=context_length,
+        return_tensors="pt",
+        return_attention_mask=True,
+    )
     words, word_ids = [], []
     for m, text in enumerate(clipped):
         ids = cut.word_ids(m)

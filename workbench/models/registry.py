@@ -13,16 +13,16 @@ from workbench.models.dual_encoder import DualEncoder, pick_device, pick_dtype
 from workbench.models.shipped import load_shipped, read_config, shipped_names
 from workbench.records import Record, Table
 
-SCHEMES = ("open_clip", "local-dir", "hf-hub")
+SCHEMES = ("open_clip", "local-dir", "hf-hub", "transformers")
 
 
 def load_model(name: str, *, weights: str | Path | None = None, device: str = "auto", dtype="auto") -> DualEncoder:
     """A dual encoder by name, with its weights, its preprocessing and its tokenizer.
 
     `name`: a shipped model ("lite2-minilm"), "open_clip:<arch>/<tag>" (or "open_clip:<arch>" with `weights=` a checkpoint
-    file), "local-dir:<folder>" in open_clip's format, "hf-hub:<org>/<repo>". `device` "auto" takes the first of cuda,
-    mps, cpu; `dtype` "auto" is float32. Raises ValueError for an unknown name or weights that do not fit,
-    FileNotFoundError for missing files, ConnectionError where the hub does not answer.
+    file), "local-dir:<folder>" in open_clip's format, "hf-hub:<org>/<repo>", "transformers:<org>/<repo or folder>".
+    `device` "auto" takes the first of cuda, mps, cpu; `dtype` "auto" is float32. Raises ValueError for an unknown name or
+    weights that do not fit, FileNotFoundError for missing files, ConnectionError where the hub does not answer.
     """
     kind = _kind(name)
     if weights is not None and kind != "open_clip":
@@ -30,6 +30,10 @@ def load_model(name: str, *, weights: str | Path | None = None, device: str = "a
     placement = {"device": pick_device(device), "dtype": pick_dtype(dtype)}
     if kind == "shipped":
         return load_shipped(name, **placement)
+    if kind == "transformers":
+        from workbench.models.hugging_face import load_hugging_face
+
+        return load_hugging_face(name, **placement)
     from workbench.models.open_clip import load_open_clip
 
     return load_open_clip(name, weights=weights, **placement)
@@ -42,6 +46,10 @@ def skeleton(name: str) -> DualEncoder:
     if _kind(name) == "shipped":
         with torch.device("meta"):
             return load_shipped(name, device="meta", dtype=torch.float32, load_weights=False)
+    if _kind(name) == "transformers":
+        from workbench.models.hugging_face import skeleton_hugging_face
+
+        return skeleton_hugging_face(name)
     from workbench.models.open_clip import skeleton_open_clip
 
     return skeleton_open_clip(name)
@@ -95,6 +103,7 @@ def list_models(folder: str | Path | None = None) -> ModelTable:
         ModelRow("local-dir:<folder>", "yours", False, "a folder with open_clip_config.json and weights"),
         ModelRow("open_clip:<arch>/<tag>", "hub", False, "a network on first use, e.g. open_clip:ViT-B-32/openai"),
         ModelRow("hf-hub:<org>/<repo>", "hub", False, "a network on first use; an open_clip repository"),
+        ModelRow("transformers:<org>/<repo>", "hub", False, "a network on first use, or a folder; CLIP or SigLIP"),
     ]
     return ModelTable(tuple(rows))
 
