@@ -129,6 +129,7 @@ def test_any_text_is_text(model, caption):
         ("", ValueError, "caption 0 is empty"),
         (["a", " "], ValueError, "caption 1 is empty"),
         (["a", 3], TypeError, "caption 1 is int 3"),
+        (None, TypeError, "NoneType None is no captions; give one or a list"),
     ],
 )
 def test_no_captions(model, texts, error, message):
@@ -151,6 +152,8 @@ def test_options_that_the_model_lacks(model, options, message):
 
 
 def test_no_pictures(model):
+    with pytest.raises(TypeError, match="int 5 is no pictures; give one or a list"):
+        model.encode_image(5)
     with pytest.raises(ValueError, match="no pictures given"):
         model.encode_image([])
 

@@ -205,3 +205,20 @@ def test_every_control_is_labelled(panel):
     for control in (panel.picture, panel.caption, panel.patch, panel.grid, panel.map, panel.correction, panel.meaning):
         assert control.description
         assert control.tooltip
+
+
+def test_a_caption_that_the_model_cuts_is_said_in_the_status_line(panel, recwarn):
+    panel.caption.value = "word " * 300
+    panel.meaning.value = False
+    panel.caption.value = "x" * 1999
+    assert max(len(button.description) for button in panel.words.children) <= 42
+    panel.caption.value = "word"
+    panel.meaning.value = True
+    panel.caption.value = "word, " * 300
+    assert "the last" in panel.status.value
+    assert not [each for each in recwarn if "were dropped" in str(each.message)]
+
+
+def test_a_photo_that_does_not_ship(model):
+    with pytest.raises(ValueError, match="no photo 'dog'; choose one of astronaut"):
+        AlignmentPanel(model, picture="dog")

@@ -214,6 +214,8 @@ def _as_list(images, what: str) -> list:
     single = isinstance(images, (str, Image.Image, bytes)) or hasattr(images, "__fspath__")
     if single or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
         return [images]
+    if not isinstance(images, Iterable):
+        raise TypeError(f"{type(images).__name__} {images!r} is no {what}; give one or a list of them")
     images = list(images)
     if not images:
         raise ValueError(f"no {what} given; pass at least one")
@@ -229,9 +231,7 @@ def _opened(image) -> Image.Image:
 
 
 def _captions(texts: str | Iterable[str]) -> list[str]:
-    texts = [texts] if isinstance(texts, str) else list(texts)
-    if not texts:
-        raise ValueError("no captions given; pass at least one")
+    texts = _as_list(texts, "captions")
     for m, text in enumerate(texts):
         if not isinstance(text, str):
             raise TypeError(f"caption {m} is {type(text).__name__} {text!r}; captions are strings")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from workbench.data.vocabulary import EVERYDAY_WORDS
 from workbench.matching.words import WordMaps, vectors_in_context, word_maps
 from workbench.panels.guard import guarded
 from workbench.plots import maps as plot
+from workbench.plots.theme import shortened
 from workbench.records import rounded
 
 if TYPE_CHECKING:
@@ -66,9 +68,13 @@ class AlignmentPanel:
     strict = False  # tests set it: errors are raised as well as shown
 
     def __init__(self, model: DualEncoder, *, picture: str = "camera", caption: str | None = None):
-        caption = caption or shipped_photos()[picture].caption
         self.model = model
         self.pictures: dict[str, Picture] = {name: photo(name) for name in shipped_photos()}
+        if picture not in self.pictures:
+            raise ValueError(
+                f"no photo {picture!r}; choose one of {', '.join(self.pictures)}, or add_picture() yours later"
+            )
+        caption = caption or shipped_photos()[picture].caption
         self._image_cache: dict[tuple[str, int], ImageFeatures] = {}
         self._text_cache: dict[tuple[str, ...], Tensor] = {}
         self.view: View | None = None
@@ -218,11 +224,15 @@ class AlignmentPanel:
 
     @guarded
     def _show(self, state: State) -> None:
-        view = self.compute(state)
+        with warnings.catch_warnings(
+            record=True
+        ) as said:  # of a caption cut at the context: for the status line, not stderr
+            warnings.simplefilter("always", UserWarning)
+            view = self.compute(state)
         self.view = view
         self.render(view)
-        notes = "; ".join(self.pictures[state.picture].notes)
-        self.say(f"{self.model.name} on {state.picture}. {notes}".strip())
+        notes = [*self.pictures[state.picture].notes, *dict.fromkeys(str(each.message) for each in said)]
+        self.say(f"{self.model.name} on {state.picture}. {'; '.join(notes)}".strip())
 
     def render(self, view: View) -> None:
         """Bring every widget to the view."""
@@ -243,7 +253,7 @@ class AlignmentPanel:
 
     def _button(self, t: int, view: View) -> W.Button:
         chosen = t == view.state.reading
-        label = view.maps.readings[t]
+        label = shortened(view.maps.readings[t], 40)
         button = W.Button(
             description=f"✓ {label}" if chosen else label, button_style="primary" if chosen else "",
             tooltip=f"Show the map of “{label}”", layout=W.Layout(width="auto"),

@@ -30,7 +30,12 @@ def template() -> go.layout.Template:
     return house
 
 
-def plain(text: str, limit: int = 60) -> str:
-    """Untrusted text for a plotly label: its pseudo-HTML escaped, shortened with an ellipsis."""
+def shortened(text: str, limit: int) -> str:
+    """Text on one line, cut with an ellipsis at `limit` characters."""
     text = " ".join(text.split())
-    return escape(text if len(text) <= limit else text[: limit - 1] + "…", quote=False)
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def plain(text: str, limit: int = 60) -> str:
+    """Untrusted text for a plotly label: shortened, its pseudo-HTML escaped."""
+    return escape(shortened(text, limit), quote=False)
