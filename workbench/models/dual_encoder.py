@@ -68,12 +68,13 @@ class DualEncoder(ABC):
     # What an adapter gives ------------------------------------------------------------------------------------------
 
     @property
-    @abstractmethod
-    def logit_scale(self) -> float: ...
+    def logit_scale(self) -> float:
+        return self.module.logit_scale.exp().item()
 
     @property
     def logit_bias(self) -> float:
-        return 0.0
+        bias = getattr(self.module, "logit_bias", None)
+        return 0.0 if bias is None else bias.item()
 
     @property
     @abstractmethod
@@ -99,6 +100,11 @@ class DualEncoder(ABC):
 
     @abstractmethod
     def _tokenize(self, texts: list[str]) -> Tokenized: ...
+
+    def _last_layer_only(self, layer: int, dense: str = "raw") -> None:
+        for what, value, offered in (("layer", layer, -1), ("dense", dense, "raw")):
+            if value != offered:
+                raise ValueError(f"{what}={value!r}: {self.name} only offers {what}={offered!r} so far")
 
     def _check_image_size(self, size: int) -> None:
         if size != self.card.image_size:

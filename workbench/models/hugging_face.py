@@ -93,15 +93,6 @@ class HuggingFaceEncoder(DualEncoder):
         self._processor, self._tokenizer = processor, tokenizer
 
     @property
-    def logit_scale(self) -> float:
-        return self.module.logit_scale.exp().item()
-
-    @property
-    def logit_bias(self) -> float:
-        bias = getattr(self.module, "logit_bias", None)
-        return 0.0 if bias is None else bias.item()
-
-    @property
     def image_projector(self) -> Projector:
         return self._reader.projectors()[0]
 
@@ -112,13 +103,11 @@ class HuggingFaceEncoder(DualEncoder):
     def forward_image(
         self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
     ) -> ImageFeatures:
-        if layer != -1 or dense != "raw":
-            raise ValueError(f"layer={layer}, dense={dense!r}: {self.name} offers layer=-1 and dense='raw' so far")
+        self._last_layer_only(layer, dense)
         return ImageFeatures(*self._reader.image(pixels, tokens), self.card.grid)
 
     def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
-        if layer != -1:
-            raise ValueError(f"layer={layer}: {self.name} offers layer=-1 so far")
+        self._last_layer_only(layer)
         known = [] if self._tokenizer is None else self._tokenizer.all_special_ids  # a skeleton has no tokenizer
         special = torch.isin(ids, torch.tensor(known, device=ids.device))
         return TextFeatures(*self._reader.text(ids, mask, tokens), mask & ~special if tokens else None)

@@ -32,15 +32,6 @@ class OpenClipEncoder(DualEncoder):
         self._image, self._text = image_reader(model.visual), text_reader(model)
 
     @property
-    def logit_scale(self) -> float:
-        return self.module.logit_scale.exp().item()
-
-    @property
-    def logit_bias(self) -> float:
-        bias = getattr(self.module, "logit_bias", None)
-        return 0.0 if bias is None else bias.item()
-
-    @property
     def image_projector(self) -> Projector:
         return self._image.projector()
 
@@ -51,13 +42,11 @@ class OpenClipEncoder(DualEncoder):
     def forward_image(
         self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
     ) -> ImageFeatures:
-        if layer != -1 or dense != "raw":
-            raise ValueError(f"layer={layer}, dense={dense!r}: {self.name} offers layer=-1 and dense='raw' so far")
+        self._last_layer_only(layer, dense)
         return ImageFeatures(*self._image.read(pixels, tokens), self._image.grid)
 
     def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
-        if layer != -1:
-            raise ValueError(f"layer={layer}: {self.name} offers layer=-1 so far")
+        self._last_layer_only(layer)
         return TextFeatures(*self._text.read(ids, tokens), mask & ~self._special(ids) if tokens else None)
 
     def _special(self, ids: Tensor) -> Tensor:

@@ -53,14 +53,13 @@ class PairedEncoder(DualEncoder):
     def forward_image(
         self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
     ) -> ImageFeatures:
-        _only("layer", layer, -1, self.name)
-        _only("dense", dense, "raw", self.name)
+        self._last_layer_only(layer, dense)
         cells, grid = self.image_tower(pixels)  # (B, P, d_i)
         pre = cells.mean(1)
         return ImageFeatures(pre, self.head.image(pre), self.head.image(cells) if tokens else None, grid)
 
     def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
-        _only("layer", layer, -1, self.name)
+        self._last_layer_only(layer)
         states, pre = self.text_tower(ids, mask)  # (B, T, d_t), (B, d_t)
         counts = mask & ~self.text_tower.special(ids)
         return TextFeatures(
@@ -142,8 +141,3 @@ def pair_card(image: nn.Module, text: MiniLM, head: AlignmentHead, **known) -> M
         **known,
     }
     return ModelCard(**fields)
-
-
-def _only(what: str, value, allowed, name: str) -> None:
-    if value != allowed:
-        raise ValueError(f"{what}={value!r}: {name} only offers {what}={allowed!r}")
