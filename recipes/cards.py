@@ -10,6 +10,7 @@ import json
 import torch
 
 from recipes.files import write_atomically
+from recipes.measure_stamps import BASELINE
 from workbench import paths
 from workbench.models.shipped import load_shipped, read_config, shipped_names
 
@@ -53,7 +54,7 @@ def training(config: dict) -> str:
 def retrieval(name: str, measured: dict) -> str:
     rows = [row for row in measured["rows"] if row["model"] == name]
     lines = [
-        f"| {row['direction']} | R@{row['k']} | {100 * row['recall']:.1f} [{100 * row['low']:.1f}, {100 * row['high']:.1f}] | "
+        f"| {row['direction']} | R@{row['k']} | {percent(row['recall'], row['low'], row['high'])} | "
         f"{', '.join(f'{100 * seed:.1f}' for seed in row['per_seed'])} |"
         for row in rows
     ]
@@ -63,7 +64,29 @@ def retrieval(name: str, measured: dict) -> str:
         "Percent; 95 % bootstrap over stamps of the seed mean, and each seed (the shipped one first). "
         f"Chance is {100 / n:.1f} at R@1.\n\n| direction | | recall | seeds |\n|---|---|---|---|\n"
     )
-    return head + "\n".join(lines)
+    return head + "\n".join(lines) + "\n\n" + against_baseline(name, measured)
+
+
+def percent(value: float, low: float, high: float, sign: str = "") -> str:
+    return f"{100 * value:{sign}.1f} [{100 * low:{sign}.1f}, {100 * high:{sign}.1f}]"
+
+
+def against_baseline(name: str, measured: dict) -> str:
+    """Each claim that this head retrieves less than the training-free baseline, with its verdict in plain words."""
+    claims = [claim for claim in measured["claims"] if claim["statement"].startswith(f"{name} ")]
+    if not claims:
+        return f"`{name}` is the training-free baseline that the trained heads are measured against."
+    verdicts = {"reproduced": "worse", "contradicted": "better", "not at this scale": "undecided"}
+    lines = [
+        f"| {claim['statement'].partition(', ')[2].replace(' R@', ' | R@')} | "
+        f"{percent(claim['measured'], *claim['interval'], sign='+')} | {verdicts[claim['verdict']]} |"
+        for claim in claims
+    ]
+    worse = f"worse in {sum(line.endswith('| worse |') for line in lines)} of {len(lines)} rows"
+    return (
+        f"Against the training-free `{BASELINE}`, in percentage points, paired by stamp: {worse}.\n\n"
+        "| direction | | difference | |\n|---|---|---|---|\n" + "\n".join(lines)
+    )
 
 
 def main() -> None:

@@ -49,6 +49,11 @@ def test_a_notebook_that_fails_stays_as_it_was(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_reproduce_says_which_cell_failed(tmp_path, capsys):
+    assert main(["reproduce", str(notebook(tmp_path, "1 / 0"))]) == 2
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
 def test_reproduce_without_notebooks(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["reproduce"]) == 2

@@ -55,6 +55,13 @@ def test_make_targets_have_help():
     assert [name for name in (*TARGETS, *variables) if name not in shown] == []
 
 
+def test_make_assets_runs_every_recipe():
+    makefile = (ROOT / "Makefile").read_text()
+    recipes = [path.stem for path in (ROOT / "recipes").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")]
+    assert recipes
+    assert [name for name in recipes if f"-m recipes.{name}" not in makefile] == []
+
+
 def test_readme_names_every_notebook():
     readme = (ROOT / "README.md").read_text()
     assert NOTEBOOKS

@@ -69,6 +69,8 @@ def _plan(arguments) -> None:
 def _reproduce(arguments) -> None:
     import time
 
+    from nbclient.exceptions import CellExecutionError
+
     from workbench.notebooks import run_notebook
 
     notebooks = arguments.notebooks or sorted(Path("notebooks").glob("*.ipynb"))
@@ -76,7 +78,10 @@ def _reproduce(arguments) -> None:
         raise FileNotFoundError("no notebooks/*.ipynb here; run this in the checkout, or name the notebooks")
     for notebook in notebooks:
         start = time.perf_counter()
-        run_notebook(notebook)
+        try:
+            run_notebook(notebook)
+        except CellExecutionError as error:
+            raise ValueError(f"a cell of {notebook} failed, the file stays as it was:\n{error}") from error
         print(f"{notebook}: {time.perf_counter() - start:.0f} s")
     _claims(arguments)
 

@@ -161,7 +161,7 @@ def test_bomb_is_refused_before_it_is_decoded(tmp_path, side):
     (tmp_path / "bomb.png").write_bytes(png_header(side, side))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(ValueError, match=r"bomb.png has .* over 89,478,485 pixels.*scale it down first"):
+        with pytest.raises(ValueError, match=r"bomb.png has (\d+ × \d+, )?over 89,478,485 pixels.*scale it down first"):
             open_picture(tmp_path / "bomb.png")
     assert Image.MAX_IMAGE_PIXELS == 89_478_485
 
@@ -230,6 +230,11 @@ def test_empty_file(tmp_path):
     (tmp_path / "nothing.png").touch()
     with pytest.raises(ValueError, match=r"nothing.png is empty \(0 bytes\)"):
         open_picture(tmp_path / "nothing.png")
+
+
+def test_an_address_is_not_fetched():
+    with pytest.raises(ValueError, match=r"'https://example.org/cat.jpg' is an address; .* download it"):
+        open_picture("https://example.org/cat.jpg")
 
 
 def test_missing_file_names_the_nearest(tmp_path):

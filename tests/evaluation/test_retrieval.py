@@ -83,3 +83,13 @@ def test_pair_scores_count_ties_as_wrong():
     assert own.own_and_others() == (1.0, 0.0)
     with pytest.raises(ValueError, match="2 names for 3 pictures"):
         pair_scores(torch.eye(3), torch.eye(3), list("ab"), list("xyz"))
+    with pytest.raises(ValueError, match=r"image \(3, 3\) and text \(2, 4\) must be"):
+        pair_scores(torch.eye(3), torch.ones(2, 4), list("abc"), list("xy"))
+
+
+def test_unpaired_scores_have_no_diagonal():
+    unpaired = pair_scores(torch.eye(3), torch.eye(3)[:2], list("abc"), list("xy"))
+    with pytest.raises(ValueError, match="3 pictures, 2 captions; give one caption per picture"):
+        unpaired.correct()
+    with pytest.raises(ValueError, match=r"1 captions; .* 2 or more"):
+        pair_scores(torch.eye(1), torch.eye(1), ["a"], ["x"]).own_and_others()

@@ -119,6 +119,22 @@ def test_a_reading_that_is_not_in_the_caption():
         vectors_in_context(caption(["red"], [None, 0, None]), ["blue"])
 
 
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("cafe\u0301", "cafe"),
+        ("NAÏVE", "naive"),
+        ("\ufb01sh", "fish"),
+        ("ＦＵＬＬ", "full"),
+        ("हिन्दी", "हिनदी"),
+        ("❤\ufe0f", "❤"),
+    ],
+)
+def test_letters_that_tokenizers_rewrite_are_found(typed, read):
+    """Accents, ligatures and vowel signs: BERT drops the marks, CLIP's cleaning takes ligatures apart."""
+    assert vectors_in_context(caption([read], [None, 0, None]), [typed]).shape == (1, 2)
+
+
 def test_a_reading_behind_the_context_is_refused():
     with pytest.raises(ValueError, match="behind the 3 tokens that the model read"):
         vectors_in_context(caption(["red", "cat"], [None, 0, None]), ["cat"])

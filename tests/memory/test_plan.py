@@ -10,7 +10,7 @@ import pytest
 from workbench.heads import LinearHead
 from workbench.memory import plan_memory
 from workbench.memory.measurement import Measurement
-from workbench.memory.plan import MARGIN
+from workbench.memory.plan import MARGIN, _largest_batch
 from workbench.memory.prediction import predict
 from workbench.memory.rehearsal import Task
 from workbench.models.paired import AlignmentHead, pair
@@ -56,6 +56,17 @@ def test_the_largest_batch_is_the_largest_that_fits(vit, room, training):
     too_large = plan_memory(vit, largest + 2, training=training, measure=False)
     assert not too_large.fits
     assert too_large.table().rows[-1] == ("advice", f"does not fit: use batch ≤ {too_large.largest_batch}")
+
+
+@pytest.mark.parametrize("start", [2, 3, 64, 300, 1000])
+@pytest.mark.parametrize(("budget", "largest"), [(3400, 300), (3409, 300), (999, 0)])
+def test_the_largest_batch_is_the_same_wherever_the_search_starts(start, budget, largest):
+    """AdamW's step takes 1000 however small the batch: up to 60 pairs, the prediction does not grow with the batch."""
+
+    def total(size):
+        return max(1000, 400 + 10 * size)
+
+    assert _largest_batch(Task(start, training=True), total, Measurement(None), budget) == largest
 
 
 def test_nothing_fits_where_the_weights_do_not(vit, room):

@@ -97,10 +97,49 @@ def test_folder_without_configuration(copy):
     refused(copy, FileNotFoundError, "open_clip_config.json is missing")
 
 
-@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("{}", "no 'model_cfg'")])
+@pytest.mark.parametrize(("text", "message"), [("{", "not valid JSON"), ("{}", "no 'model_cfg'"), ("3", "it holds 3")])
 def test_folder_with_a_broken_configuration(copy, text, message):
     (copy / "open_clip_config.json").write_text(text)
     refused(copy, ValueError, message)
+    assert "another configuration" in str(list_models(copy.parent))
+    with pytest.raises(ValueError, match=message):
+        skeleton(f"local-dir:{copy}")
+
+
+def changed(folder, change):
+    """The folder's configuration, changed in place by a function."""
+    file = folder / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    change(config)
+    file.write_text(json.dumps(config))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(model_cfg=3), "no 'model_cfg' with a model"),
+        (lambda c: c["model_cfg"].pop("vision_cfg"), "has no 'vision_cfg'"),
+        (lambda c: c["model_cfg"].update(embed_dim="x"), "embed_dim is 'x'; give the joint width"),
+        (lambda c: c["model_cfg"].update(nonsense=1), "builds no model from the configuration.*nonsense.*compare"),
+        (
+            lambda c: c["model_cfg"]["text_cfg"].update(heads=7),
+            "builds no model from the configuration.*divisible.*compare",
+        ),
+        (lambda c: c["model_cfg"]["text_cfg"].update(hf_model_name="org/bert"), "'org/bert' of the hub; read so far"),
+        (lambda c: c["preprocess_cfg"].update(mean="a"), "mean of preprocess_cfg is 'a'; give three numbers"),
+        (lambda c: c["preprocess_cfg"].update(std=[1, 2]), r"std of preprocess_cfg is \[1, 2\]"),
+    ],
+)
+def test_a_configuration_that_does_not_match(copy, change, message):
+    changed(copy, change)
+    refused(copy, ValueError, message)
+
+
+@pytest.mark.parametrize("change", [lambda c: c.pop("preprocess_cfg"), lambda c: c["preprocess_cfg"].pop("mean")])
+def test_preprocessing_that_is_assumed_is_on_the_card(copy, model, change):
+    changed(copy, change)
+    assert "defaults are assumed" in str(load_model(f"local-dir:{copy}", device="cpu").card)
+    assert "assumed" not in str(model.card)
 
 
 def test_folder_without_weights(copy):
@@ -138,10 +177,11 @@ def test_nan_weights(copy):
 
 
 @pytest.mark.parametrize("name", ["open_clip:ViT-B-32/openai", "hf-hub:nobody/nothing"])
-def test_no_network_for_a_hub_model(name, monkeypatch, tmp_path):
+def test_no_network_for_a_hub_model(name, monkeypatch, tmp_path, caplog):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     with pytest.raises(ConnectionError, match=r"not on this machine.*local-dir:<folder>"):
         load_model(name, device="cpu")
+    assert not caplog.records  # said once, by us
 
 
 @pytest.mark.parametrize(
@@ -151,6 +191,8 @@ def test_no_network_for_a_hub_model(name, monkeypatch, tmp_path):
         ("open_clip:ViT-B-32/nonsense", "no tag 'nonsense' for ViT-B-32; choose one of .*openai"),
         ("lite3-minilm", "no model 'lite3-minilm': did you mean 'lite2-minilm'"),
         ("", "no model ''"),
+        ("hf-hub:", "names no model behind the colon"),
+        ("local-dir: ", "names no model behind the colon"),
     ],
 )
 def test_unknown_names(name, message):
@@ -198,3 +240,13 @@ def test_an_activation_that_cannot_be_right_is_said(tagged):
     ):
         model = load_model("open_clip:tiny-clip-quickgelu/plain", device="cpu")
     assert "QuickGELU mismatch" in str(model.card)
+
+
+def test_a_tag_that_does_not_exist_is_not_planned_either():
+    with pytest.raises(ValueError, match="no tag 'zzz' for ViT-B-32"):
+        skeleton("open_clip:ViT-B-32/zzz")
+
+
+def test_home_is_expanded(clip_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(clip_folder.parent))
+    assert load_model(f"local-dir:~/{clip_folder.name}", device="cpu").embed_dim == 24

@@ -11,6 +11,7 @@ from PIL import Image
 import workbench as wb
 from workbench.data.photos import shipped_photos
 from workbench.heads import LinearHead
+from workbench.models.dual_encoder import pick_device
 from workbench.models.paired import AlignmentHead
 from workbench.models.registry import list_models, load_model, skeleton
 from workbench.models.shipped import shipped_names
@@ -33,7 +34,7 @@ def test_patches_average_to_the_image(name, size):
     assert gap.max() < 1e-5
 
 
-def test_grids_of_the_issue():
+def test_the_grid_follows_the_input_size():
     assert load_model("lite0-minilm", device="cpu").grid() == (7, 7)
     assert load_model("lite2-minilm", device="cpu").grid() == (9, 9)
     assert load_model("lite2-minilm", device="cpu").grid(448) == (14, 14)
@@ -76,7 +77,14 @@ def test_one_by_one_equals_batched(model):
 def test_the_same_picture_however_it_comes(model):
     image = Image.open(PHOTOS[0])
     by_path = model.encode_image(PHOTOS[0]).post
-    for same in (str(PHOTOS[0]), image, np.asarray(image), [np.asarray(image)], PHOTOS[0].read_bytes()):
+    for same in (
+        str(PHOTOS[0]),
+        image,
+        np.asarray(image),
+        [np.asarray(image)],
+        PHOTOS[0].read_bytes(),
+        bytearray(PHOTOS[0].read_bytes()),
+    ):
         assert torch.equal(model.encode_image(same).post, by_path)
 
 
@@ -130,6 +138,7 @@ def test_any_text_is_text(model, caption):
         (["a", " "], ValueError, "caption 1 is empty"),
         (["a", 3], TypeError, "caption 1 is int 3"),
         (None, TypeError, "NoneType None is no captions; give one or a list"),
+        ("cup \ud83d", ValueError, "caption 0 holds half a character"),
     ],
 )
 def test_no_captions(model, texts, error, message):
@@ -148,6 +157,13 @@ def test_no_captions(model, texts, error, message):
 )
 def test_options_that_the_model_lacks(model, options, message):
     with pytest.raises(ValueError, match=message):
+        model.encode_image(PHOTOS[0], **options)
+
+
+@pytest.mark.parametrize("options", [{"image_size": "448"}, {"image_size": 448.0}, {"batch_size": 1.5}])
+def test_options_that_are_no_whole_numbers(model, options):
+    (name,) = options
+    with pytest.raises(TypeError, match=f"{name} is .*; give a whole number"):
         model.encode_image(PHOTOS[0], **options)
 
 
@@ -170,12 +186,16 @@ def test_seen_is_the_centre_square(model):
     assert model.seen(image, 448).size == (448, 448)
 
 
-@pytest.mark.parametrize("device", ["cuda:0", "tpu"])
+@pytest.mark.parametrize("device", ["cuda:0", "tpu", "cpu:first", None])
 def test_a_device_that_is_not_here(device):
-    if torch.cuda.is_available() and device.startswith("cuda"):
+    if torch.cuda.is_available() and device == "cuda:0":
         pytest.skip("this machine has CUDA")
     with pytest.raises(ValueError, match=f"device '{device}' is not here; choose one of .*cpu"):
         load_model("lite0-minilm", device=device)
+
+
+def test_torchs_own_device_is_taken():
+    assert pick_device(torch.device("cpu")) == "cpu"
 
 
 def test_dtype():
@@ -184,6 +204,8 @@ def test_dtype():
     )
     with pytest.raises(ValueError, match="dtype 'int8' is not offered"):
         load_model("lite0-minilm", dtype="int8")
+    with pytest.raises(ValueError, match="dtype 32 is not offered"):
+        load_model("lite0-minilm", dtype=32)
 
 
 def test_pair_needs_a_head_where_widths_differ():

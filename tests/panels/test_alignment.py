@@ -144,6 +144,16 @@ def test_a_bad_caption_keeps_the_last_good_view(lenient, caption, message):
     assert "Not shown" not in lenient.status.value
 
 
+def test_words_and_patches_still_answer_beside_a_bad_caption(lenient):
+    lenient.caption.value = ""
+    lenient.words.children[3].click()
+    assert "“table” answers strongest" in lenient.summary.value
+    assert "Not shown" not in lenient.status.value
+    lenient.patch.value = (1, 2)
+    assert "Row 1, column 2" in lenient.details.value
+    assert lenient.caption.value == ""  # what was typed stays, to be mended
+
+
 def test_strict_panels_raise(panel):
     with pytest.raises(ValueError, match="empty"):
         panel.caption.value = ""
@@ -217,6 +227,11 @@ def test_a_caption_that_the_model_cuts_is_said_in_the_status_line(panel, recwarn
     panel.caption.value = "word, " * 300
     assert "the last" in panel.status.value
     assert not [each for each in recwarn if "were dropped" in str(each.message)]
+
+
+def test_a_name_is_not_a_model():
+    with pytest.raises(TypeError, match=r"not a name; give AlignmentPanel\(load_model\('lite0-minilm'\)\)"):
+        AlignmentPanel("lite0-minilm")
 
 
 def test_a_photo_that_does_not_ship(model):

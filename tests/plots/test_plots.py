@@ -34,8 +34,15 @@ def test_map_figure_is_centred_on_zero_with_its_mark_on_the_best_cell(found):
     assert heatmap.zmid == 0
     assert heatmap.zmin == -heatmap.zmax
     assert (mark.x[0], mark.y[0]) == pytest.approx((0.5, 0.75))  # row 2 of 2, column 2 of 3
+    assert (mark.x[1], mark.y[1]) == (mark.x[0], mark.y[0])  # nobody chose another patch
     assert (heatmap.x0, heatmap.dx) == pytest.approx((1 / 6, 1 / 3))
     assert image.source.startswith("data:image/jpeg;base64,")
+
+
+def test_a_chosen_patch_has_a_mark_of_another_shape(found):
+    mark = maps.figure(maps.spec(found, Image.new("RGB", (60, 40)), chosen=(1, 3))).data[2]
+    assert (mark.x[1], mark.y[1]) == pytest.approx((5 / 6, 0.25))
+    assert mark.marker.symbol[0] != mark.marker.symbol[1]
 
 
 def test_a_row_of_maps_shares_one_scale(found):

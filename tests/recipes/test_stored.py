@@ -41,6 +41,13 @@ def test_cards_say_what_is_stored(stored, name):
     assert written == card(name, read_config(name), model, stored), "run `make assets`"
 
 
+@pytest.mark.parametrize("name", measure_stamps.LINEAR)
+def test_cards_of_trained_heads_say_that_the_baseline_is_better(name):
+    written = (assets() / "models" / name / "README.md").read_text(encoding="utf-8")
+    assert f"Against the training-free `{measure_stamps.BASELINE}`" in written
+    assert "| worse |" in written
+
+
 def test_every_row_says_n_and_an_interval_that_holds_the_mean(stored):
     assert len(stored["rows"]) == 3 * 2 * 3
     for row in stored["rows"]:

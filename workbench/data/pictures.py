@@ -59,8 +59,12 @@ def open_picture(source, *, name: str | None = None, max_side: int = 4096) -> Pi
         return _from_pil(source, name or _own_name(source), max_side)
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decoded(io.BytesIO(bytes(source)), name or "uploaded picture", max_side)
+    if isinstance(source, str) and source.lower().startswith(("http://", "https://")):
+        raise ValueError(
+            f"{source!r:.80} is an address; nothing is fetched here, so download it and give the file's path"
+        )
     if isinstance(source, (str, Path)):
-        path = _existing(Path(source))
+        path = _existing(Path(source).expanduser())
         with path.open("rb") as file:
             return _decoded(file, name or path.name, max_side)
     if hasattr(source, "__array_interface__"):
@@ -143,7 +147,7 @@ def _said_clearly(name: str):
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a picture that can be read; save it as {FORMATS}") from error
     except Image.DecompressionBombError as error:
-        raise ValueError(_too_large(name, "more than")) from error
+        raise ValueError(_too_large(name)) from error
     except _DAMAGED as error:
         raise ValueError(f"{name} is cut short or damaged ({error}); download or copy it again") from error
 
@@ -151,12 +155,12 @@ def _said_clearly(name: str):
 def _check_pixels(image: Image.Image, name: str) -> None:
     limit = Image.MAX_IMAGE_PIXELS  # a user may have raised it, or switched it off with None
     if limit is not None and image.width * image.height > limit:
-        raise ValueError(_too_large(name, f"{image.width} × {image.height},"))
+        raise ValueError(_too_large(name, f"{image.width} × {image.height}, "))
 
 
-def _too_large(name: str, size: str) -> str:
+def _too_large(name: str, size: str = "") -> str:
     return (
-        f"{name} has {size} over {Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit against decompression bombs; scale it "
+        f"{name} has {size}over {Image.MAX_IMAGE_PIXELS:,} pixels, Pillow's limit against decompression bombs; scale it "
         "down first, or raise PIL.Image.MAX_IMAGE_PIXELS if you trust the file"
     )
 

@@ -21,15 +21,22 @@ class PairScores(Record):
 
     def correct(self) -> tuple[int, int]:
         """How many captions find their picture, and pictures their caption (ties are wrong). Needs N = M."""
+        self._check_paired()
         own = self.values.diag()
         rivals = self.values - torch.diag(torch.full_like(own, torch.inf))
         return int((own > rivals.amax(0)).sum()), int((own > rivals.amax(1)).sum())
 
     def own_and_others(self) -> tuple[float, float]:
-        """Mean cosine of a picture with its own caption, and with the others. Needs N = M."""
+        """Mean cosine of a picture with its own caption, and with the others. Needs N = M, two or more."""
+        self._check_paired(2)
         own = self.values.diag().mean()
         n = len(self.values)
         return float(own), float((self.values.sum() - self.values.diag().sum()) / (n * (n - 1)))
+
+    def _check_paired(self, at_least: int = 1) -> None:
+        n, m = self.values.shape
+        if n != m or n < at_least:
+            raise ValueError(f"{n} pictures, {m} captions; give one caption per picture, {at_least} or more of each")
 
     def table(self) -> Table:
         rows = []
@@ -40,7 +47,10 @@ class PairScores(Record):
 
 
 def pair_scores(image: Tensor, text: Tensor, images: list[str], texts: list[str]) -> PairScores:
-    """Cosines of pictures (N, d) and captions (M, d) with their names. Raises ValueError where names are missing."""
+    """Cosines of pictures (N, d) and captions (M, d) with their names. Raises ValueError where those do not fit."""
+    if image.ndim != 2 or text.ndim != 2 or image.shape[1] != text.shape[1]:
+        shapes = f"image {tuple(image.shape)} and text {tuple(text.shape)}"
+        raise ValueError(f"{shapes} must be (N, d) and (M, d) with the same d; give `post` of one model")
     if len(images) != len(image) or len(texts) != len(text):
         given = f"{len(images)} names for {len(image)} pictures, {len(texts)} for {len(text)} captions"
         raise ValueError(f"{given}; give one each")

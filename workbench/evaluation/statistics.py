@@ -20,9 +20,6 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
-    def clear_of_zero(self) -> bool:
-        return self.low > 0 or self.high < 0
-
 
 def bootstrap(values, *, resamples: int = 2000, seed: int = 0) -> Interval:
     """Percentile interval of the mean of `values` (n,), or (seeds, n): seed-mean scores, resampled over items.

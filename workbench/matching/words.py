@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 
 import torch
@@ -114,9 +115,8 @@ def vectors_in_context(text: TextFeatures, readings: list[str]) -> Tensor:
     """
     if len(text) != 1 or text.words is None:
         raise ValueError("this model maps no tokens to words; read the words on their own instead")
-    words = [word.lower() for word in text.words[0]]
-    pieces = text.word_vectors(0)
-    vectors = torch.stack([pieces[_span(words, reading.lower().split())].mean(0) for reading in readings])
+    pieces, words = text.word_vectors(0), [_letters(word) for word in text.words[0]]
+    vectors = torch.stack([pieces[_span(words, reading)].mean(0) for reading in readings])
     for reading, vector in zip(readings, vectors, strict=True):
         if torch.isnan(vector).any():
             read = text.tokens.shape[1]
@@ -124,9 +124,15 @@ def vectors_in_context(text: TextFeatures, readings: list[str]) -> Tensor:
     return vectors
 
 
-def _span(words: list[str], reading: list[str]) -> slice:
-    """Where the reading's letters stand in the caption's words; tokenizers split what people write as one word."""
-    target = "".join(reading)
+def _letters(text: str) -> str:
+    """What every tokenizer keeps: no case, no spaces, no marks on letters, nothing invisible, ligatures taken apart."""
+    plain = unicodedata.normalize("NFKD", text.casefold())
+    return "".join(char for char in plain if not (char.isspace() or unicodedata.category(char) in ("Mn", "Cf")))
+
+
+def _span(words: list[str], reading: str) -> slice:
+    """Where the reading stands in the caption's words, as letters; tokenizers split what people write as one word."""
+    target = _letters(reading)
     for start in range(len(words)):
         joined = ""
         for end in range(start, len(words)):
@@ -136,5 +142,5 @@ def _span(words: list[str], reading: list[str]) -> slice:
             if not target.startswith(joined):
                 break
     raise ValueError(
-        f"{' '.join(reading)!r} does not stand in the caption as the tokenizer reads it; read the words on their own"
+        f"{reading!r} does not stand in the caption as the tokenizer reads it; read the words on their own"
     )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
 from workbench.hardware import available_memory
@@ -101,13 +103,14 @@ def plan_memory(
     if training and not trained(model):
         raise ValueError(f"{model.name} has no parameter that requires grad; unfreeze one, or plan with training=False")
     device = home if device == "auto" and home else pick_device(device)
-    one, two = predict(model, task), predict(model, replace(task, batch_size=2 * task.batch_size))
+    predicted = cache(lambda size: predict(model, replace(task, batch_size=size)))
+    one = predicted(task.batch_size)
     # What a loaded model holds already is part of the prediction, and no more needs to be found for it.
     available = available_memory(device) + (one.parameters if device == home else 0)
     found = Measurement(None)
     if measure:
         found = try_to_measure(model, task, device, one.total, available, loaded=home is not None)
-    largest = _largest_batch(task, one.total, two.total, found, MARGIN * available)
+    largest = _largest_batch(task, lambda size: predicted(size).total, found, MARGIN * available)
     return MemoryPlan(
         name=model.name,
         device=device,
@@ -123,13 +126,20 @@ def plan_memory(
     )
 
 
-def _largest_batch(task: Task, one: int, double: int, found: Measurement, budget: float) -> int:
-    """The largest batch within `budget` bytes, on a line through the predictions for the task's batch and its double.
+def _largest_batch(task: Task, total: Callable[[int], int], found: Measurement, budget: float) -> int:
+    """The largest batch whose predicted `total` is within `budget` bytes, 0 where not even the smallest fits.
 
-    A measurement scales the line to pass through it. 0 where not even the smallest batch fits.
+    A measurement scales the predictions. A line through a batch and its double leads to the next guess, until the guess
+    lies between the two: AdamW's step hides the activations of small batches, so the first line may be nearly flat.
     """
-    scale = one / found.bytes if found.bytes else 1.0
-    largest = task.batch_size + int((budget * scale - one) // ((double - one) / task.batch_size))
+    budget *= total(task.batch_size) / found.bytes if found.bytes else 1.0
+    size, smallest = task.batch_size, 2 if task.training else 1  # training takes two pairs
+    for _ in range(64):  # predictions are convex in the batch, so a few steps are enough
+        one, growth = total(size), (total(2 * size) - total(size)) / size
+        largest = size + int((budget - one) // growth) if growth else 4 * size * (one <= budget)
+        if size <= largest <= 2 * size or largest < size == smallest:
+            break
+        size = max(smallest, -(-largest // 2))
     if found.out_of_memory:
         largest = min(largest, task.batch_size - 1)
-    return largest if largest > task.training else 0  # training takes two pairs
+    return largest if largest >= smallest else 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from workbench.records import Record, Table
 
@@ -43,6 +43,3 @@ class ModelCard(Record):
             *(("note", note) for note in self.notes),
         ]
         return Table(f"Model card: {self.name}", ("what", "value"), tuple(rows))
-
-    def as_dict(self) -> dict:
-        return asdict(self)

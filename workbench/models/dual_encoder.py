@@ -10,6 +10,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -129,8 +130,7 @@ class DualEncoder(ABC):
         ValueError for an empty list, an unreadable picture, or a size, layer or dense option that this tower lacks.
         """
         images = _as_list(images, "pictures")
-        size = self.card.image_size if image_size is None else image_size
-        self._check_image_size(size)
+        size = self._input_size(image_size)
         batches = []
         for batch in _batches(images, 32 if batch_size is None else batch_size, "pictures"):
             pixels = torch.stack([self._pixels(_opened(image), size) for image in batch])
@@ -170,21 +170,28 @@ class DualEncoder(ABC):
         )
 
     def grid(self, image_size: int | None = None) -> tuple[int, int]:
-        """Rows and columns of patches at an input size. Raises ValueError for a size that the tower does not take."""
-        size = self.card.image_size if image_size is None else image_size
-        self._check_image_size(size)
-        return self._grid(size)
+        """Rows and columns of patches at an input size. Raises ValueError for a size or a tower that has none."""
+        grid = self._grid(self._input_size(image_size))
+        if grid is None:
+            raise ValueError(
+                f"{self.name} has no patch grid: its image tower keeps no patch tokens; take another model"
+            )
+        return grid
 
-    def _grid(self, size: int) -> tuple[int, int]:
+    def _grid(self, size: int) -> tuple[int, int] | None:
         return self.card.grid
 
     def seen(self, image: Picture, image_size: int | None = None) -> Image.Image:
         """The picture as the tower sees it (cropped, resized), so that a map can be drawn on the right pixels."""
-        size = self.card.image_size if image_size is None else image_size
-        self._check_image_size(size)
-        pixels = self._pixels(_opened(image), size)
+        pixels = self._pixels(_opened(image), self._input_size(image_size))
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.card.mean, self.card.std))
         return Image.fromarray(((pixels * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+    def _input_size(self, image_size: int | None) -> int:
+        """The size asked for, or the native one. Raises TypeError or ValueError for what the tower does not take."""
+        size = self.card.image_size if image_size is None else _whole("image_size", image_size)
+        self._check_image_size(size)
+        return size
 
     _trims_padding = False  # True where padding to the longest caption of the batch changes nothing
 
@@ -192,8 +199,9 @@ class DualEncoder(ABC):
         return pixels.to(device=self.device, dtype=self.dtype)
 
 
-def pick_device(device: str) -> str:
+def pick_device(device: str | torch.device) -> str:
     """`auto` is the first of cuda, mps, cpu that is there. Raises ValueError for a device that is not."""
+    device = str(device)
     here = ["cpu"]
     if torch.backends.mps.is_available():
         here.insert(0, "mps")
@@ -201,7 +209,8 @@ def pick_device(device: str) -> str:
         here.insert(0, "cuda")
     if device == "auto":
         return here[0]
-    if device.split(":")[0] not in here:
+    kind, _, index = device.partition(":")
+    if kind not in here or not (index.isdecimal() or device == kind):
         raise ValueError(f"device {device!r} is not here; choose one of {', '.join(here)} or 'auto'")
     return device
 
@@ -209,15 +218,15 @@ def pick_device(device: str) -> str:
 def pick_dtype(dtype: str | torch.dtype) -> torch.dtype:
     """`auto` is float32, the precision every stored number was made in; float16 and bfloat16 on request."""
     known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if dtype in known.values():
+    if isinstance(dtype, torch.dtype) and dtype in known.values():
         return dtype
-    if dtype not in known:
+    if not isinstance(dtype, str) or dtype not in known:
         raise ValueError(f"dtype {dtype!r} is not offered; choose one of {', '.join(known)}")
     return known[dtype]
 
 
 def _as_list(images, what: str) -> list:
-    single = isinstance(images, (str, Image.Image, bytes)) or hasattr(images, "__fspath__")
+    single = isinstance(images, (str, Image.Image, bytes, bytearray, memoryview)) or hasattr(images, "__fspath__")
     if single or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
         return [images]
     if not isinstance(images, Iterable):
@@ -243,6 +252,10 @@ def _captions(texts: str | Iterable[str]) -> list[str]:
             raise TypeError(f"caption {m} is {type(text).__name__} {text!r}; captions are strings")
         if not text.strip():
             raise ValueError(f"caption {m} is empty; type at least one word")
+        if any("\ud800" <= char <= "\udfff" for char in text):
+            raise ValueError(
+                f"caption {m} holds half a character, {text!r:.80}; decode its bytes as UTF-8, or retype it"
+            )
     return texts
 
 
@@ -256,8 +269,14 @@ def _warn_cut(tokenized: Tokenized, card: ModelCard) -> None:
             )
 
 
+def _whole(what: str, value) -> int:
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise TypeError(f"{what} is {type(value).__name__} {value!r}; give a whole number")
+    return int(value)
+
+
 def _batches(items: Sequence, size: int, what: str):
-    if size < 1:
+    if _whole("batch_size", size) < 1:
         raise ValueError(f"batch_size={size}; give a positive number")
     starts = range(0, len(items), size)
     # A bar only where there is something to wait for.

@@ -128,7 +128,7 @@ def load_hugging_face(name: str, *, device: str, dtype: torch.dtype) -> HuggingF
     """
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-    path = name.removeprefix("transformers:")
+    path = _path(name)
     with _said_clearly(name, path):
         _check_kind(name, path)
         model, info = AutoModel.from_pretrained(path, output_loading_info=True)
@@ -145,12 +145,18 @@ def skeleton_hugging_face(name: str) -> HuggingFaceEncoder:
     """The same model without weights, on the meta device: shapes only, for planning."""
     from transformers import AutoConfig, AutoModel
 
-    path = name.removeprefix("transformers:")
+    path = _path(name)
     with _said_clearly(name, path):
         _check_kind(name, path)
         with torch.device("meta"):
             model = AutoModel.from_config(AutoConfig.from_pretrained(path))
     return HuggingFaceEncoder(model, None, None, _card(name, model, None), device="meta", dtype=torch.float32)
+
+
+def _path(name: str) -> str:
+    """A folder with its ~ expanded, or a hub name as it stands."""
+    path = name.removeprefix("transformers:")
+    return str(Path(path).expanduser()) if path.startswith("~") else path
 
 
 def _check_kind(name: str, path: str) -> None:

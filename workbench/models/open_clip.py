@@ -5,7 +5,6 @@ Loading goes through `create_model_from_pretrained` only, so that weights, prepr
 
 from __future__ import annotations
 
-import json
 import logging
 import warnings
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import DualEncoder, Tokenized
+from workbench.models.open_clip_folder import check_folder
 from workbench.models.open_clip_towers import image_reader, text_reader
 from workbench.models.weights import check_finite, weights_digest
 from workbench.models.words import words_of
@@ -72,6 +72,7 @@ def load_open_clip(name: str, *, weights: str | Path | None, device: str, dtype:
     import open_clip
 
     model_id, tag = _open_clip_id(name, weights)
+    folder_notes = _folder_notes(model_id)
     quick_gelu, notes = _activation(name, model_id, tag)
     with _said_clearly(name):
         model, preprocess = open_clip.create_model_from_pretrained(
@@ -80,8 +81,13 @@ def load_open_clip(name: str, *, weights: str | Path | None, device: str, dtype:
         tokenizer = open_clip.get_tokenizer(model_id)
     _must_be_read(name, model)
     check_finite(name, model)
-    card = _card(name, model, preprocess, notes)
+    card = _card(name, model, preprocess, (*folder_notes, *notes))
     return OpenClipEncoder(model, preprocess, tokenizer, card, device=device, dtype=dtype)
+
+
+def _folder_notes(model_id: str, *, need_weights: bool = True) -> tuple[str, ...]:
+    scheme, _, folder = model_id.partition(":")
+    return check_folder(Path(folder), need_weights=need_weights) if scheme == "local-dir" else ()
 
 
 def _activation(name: str, arch: str, tag: str | None) -> tuple[bool, tuple[str, ...]]:
@@ -110,6 +116,7 @@ def skeleton_open_clip(name: str) -> OpenClipEncoder:
     import open_clip
 
     model_id, _ = _open_clip_id(name, None, need_weights=False)
+    _folder_notes(model_id, need_weights=False)
     with _said_clearly(name), torch.device("meta"):
         model = open_clip.create_model(model_id, pretrained=None, device="meta", load_weights=False)
     _must_be_read(name, model)
@@ -122,8 +129,7 @@ def _open_clip_id(name: str, weights, *, need_weights: bool = True) -> tuple[str
 
     scheme, _, rest = name.partition(":")
     if scheme == "local-dir":
-        _check_folder(Path(rest), need_weights)
-        return name, None
+        return f"local-dir:{Path(rest).expanduser()}", None
     if scheme == "hf-hub":
         return name, None
     arch, _, tag = rest.partition("/")
@@ -136,36 +142,11 @@ def _open_clip_id(name: str, weights, *, need_weights: bool = True) -> tuple[str
             )
         return arch, str(weights)
     tags = open_clip.list_pretrained_tags_by_model(arch)
-    if tag not in tags and need_weights:
+    if tag not in tags and (tag or need_weights):
         raise ValueError(
             f"open_clip has no tag {tag!r} for {arch}; choose one of {', '.join(tags) or 'none'}, or give weights=<file>"
         )
     return arch, tag or None
-
-
-def _check_folder(folder: Path, need_weights: bool) -> None:
-    if not folder.is_dir():
-        raise FileNotFoundError(
-            f"{folder} is not a folder; local-dir: takes a folder with open_clip_config.json and weights"
-        )
-    config = folder / "open_clip_config.json"
-    if not config.is_file():
-        raise FileNotFoundError(f"{config} is missing; save it beside the weights (keys model_cfg, preprocess_cfg)")
-    try:
-        keys = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{config} is not valid JSON ({error}); download or save it again") from error
-    if "model_cfg" not in keys:
-        raise ValueError(f"{config} has no 'model_cfg'; its keys are {sorted(keys)}. Save it in open_clip's format")
-    if need_weights and not weight_files(folder):
-        raise FileNotFoundError(
-            f"{folder} has no weights; put open_clip_model.safetensors (or open_clip_pytorch_model.bin) there"
-        )
-
-
-def weight_files(folder: Path) -> list[Path]:
-    endings = {".safetensors", ".bin", ".pt", ".pth"}
-    return sorted(path for path in folder.iterdir() if path.suffix in endings and path.stat().st_size)
 
 
 @contextmanager
@@ -176,7 +157,7 @@ def _said_clearly(name: str):
 
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # open_clip logs at the root, in the middle of a notebook
+    root.setLevel(logging.CRITICAL)  # open_clip logs at the root, in the middle of a notebook, what we say below
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -189,6 +170,11 @@ def _said_clearly(name: str):
         ) from error
     except RuntimeError as error:
         raise _explained(name, error) from error
+    except (KeyError, TypeError, AssertionError, AttributeError) as error:  # what its constructors leave unchecked
+        raise ValueError(
+            f"open_clip builds no model from the configuration of {name} ({type(error).__name__}: {_first_lines(error)}); "
+            "compare its model_cfg with one that open_clip saved"
+        ) from error
     finally:
         root.setLevel(level)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -58,8 +57,10 @@ def skeleton(name: str) -> DualEncoder:
 def _kind(name: str) -> str:
     if not isinstance(name, str):
         raise TypeError(f"a model name is a string, not {type(name).__name__} {name!r}; see list_models()")
-    scheme, colon, _ = name.partition(":")
+    scheme, colon, rest = name.partition(":")
     if colon and scheme in SCHEMES:
+        if not rest.strip():
+            raise ValueError(f"{name!r} names no model behind the colon; write it as list_models() shows")
         return scheme
     if name in shipped_names():
         return "shipped"
@@ -129,13 +130,12 @@ def _local_rows(folder: str | Path | None) -> list[ModelRow]:
 
 
 def _local_row(folder: Path) -> ModelRow:
-    from workbench.models.open_clip import weight_files
+    from workbench.models.open_clip_folder import check_folder
 
     try:
-        json.loads((folder / "open_clip_config.json").read_text(encoding="utf-8"))
-    except ValueError:
-        return ModelRow(f"local-dir:{folder}", "local", False, "a valid open_clip_config.json")
-    ready = bool(weight_files(folder))
-    return ModelRow(
-        f"local-dir:{folder}", "local", ready, "nothing" if ready else "weights (open_clip_model.safetensors)"
-    )
+        check_folder(folder)
+    except FileNotFoundError:
+        return ModelRow(f"local-dir:{folder}", "local", False, "weights (open_clip_model.safetensors)")
+    except ValueError as error:
+        return ModelRow(f"local-dir:{folder}", "local", False, f"another configuration: {error}")
+    return ModelRow(f"local-dir:{folder}", "local", True, "nothing")

@@ -69,6 +69,8 @@ class AlignmentPanel:
 
     def __init__(self, model: DualEncoder, *, picture: str = "camera", caption: str | None = None):
         self.model = model
+        if isinstance(model, str):
+            raise TypeError(f"the panel takes a loaded model, not a name; give AlignmentPanel(load_model({model!r}))")
         self.pictures: dict[str, Picture] = {name: photo(name) for name in shipped_photos()}
         if picture not in self.pictures:
             raise ValueError(
@@ -191,9 +193,9 @@ class AlignmentPanel:
         state = self._state()
         if change["owner"] is self.caption:
             state = replace(state, reading=0)
-        if change["owner"] is not self.patch:
-            state = replace(state, patch=None)
-        self._show(state)
+        # A patch is of the caption that is shown: the box may hold one that cannot be read.
+        kept = {"caption": self.view.state.caption} if change["owner"] is self.patch else {"patch": None}
+        self._show(replace(state, **kept))
 
     @guarded
     def _uploaded(self, change) -> None:
@@ -213,7 +215,7 @@ class AlignmentPanel:
     @guarded
     def press(self, reading: int) -> None:
         """Show the map of one word or phrase, as its button does."""
-        self._show(replace(self._state(), reading=reading, patch=None))
+        self._show(replace(self._state(), caption=self.view.state.caption, reading=reading, patch=None))
 
     def _clicked(self, trace, points, _) -> None:
         if points.point_inds:  # every trace hears every click
@@ -236,7 +238,7 @@ class AlignmentPanel:
 
     def render(self, view: View) -> None:
         """Bring every widget to the view."""
-        self._draw(plot.spec(view.maps, view.seen, view.state.reading))
+        self._draw(plot.spec(view.maps, view.seen, view.state.reading, view.patch))
         self.words.children = [self._button(t, view) for t in range(len(view.maps.readings))]
         self._offer_patches(view)
         self.summary.value = (

@@ -17,8 +17,11 @@ if TYPE_CHECKING:
 CELL_HOVER = "row %{customdata[0]}, column %{customdata[1]}: %{z:.3f}<extra></extra>"
 
 
-def spec(maps: WordMaps, seen: Image.Image, reading: int = 0) -> dict:
-    """What one reading's picture shows: the photo as JPEG, z (h, w), the limit shared by all readings, title, best cell."""
+def spec(maps: WordMaps, seen: Image.Image, reading: int = 0, chosen: tuple[int, int] | None = None) -> dict:
+    """What one reading's picture shows: the photo as JPEG, z (h, w), the limit shared by all readings, title, cells to mark.
+
+    `chosen` is a patch (row, column) that somebody asked about, the strongest where nobody did.
+    """
     h, w = maps.grid
     small = seen.convert("L").convert("RGB")  # grey, so that every colour in the figure belongs to the map
     small.thumbnail((320, 320))  # more pixels than the figure shows would only make notebooks heavy
@@ -30,11 +33,12 @@ def spec(maps: WordMaps, seen: Image.Image, reading: int = 0) -> dict:
         "reading": theme.plain(maps.readings[reading]),
         "title": f"“{theme.plain(maps.readings[reading])}”, {maps.kind}",
         "best": maps.best_cell(reading),
+        "chosen": chosen or maps.best_cell(reading),
     }
 
 
 def figure(spec: dict) -> go.Figure:
-    """The photo with its map on top; the strongest cell carries a mark, so that colour is not the only sign."""
+    """The photo with its map on top; the strongest and the chosen cell carry marks, so that colour is not the only sign."""
     import plotly.graph_objects as go
 
     fig = go.Figure(_traces(spec))
@@ -63,7 +67,7 @@ def row(specs: list[dict]) -> go.Figure:
 def redraw(fig: go.FigureWidget, spec: dict) -> None:
     """Bring a figure of `figure` to another spec in place, sending the browser only what changed."""
     with fig.batch_update():
-        for trace, values in zip(fig.data, (_photo(spec), _map(spec), _mark(spec)), strict=True):
+        for trace, values in zip(fig.data, (_photo(spec), _map(spec), _marks(spec)), strict=True):
             if trace.type != "image" or trace.source != values["source"]:
                 trace.update(values)
         fig.layout.title.text = spec["title"]
@@ -91,9 +95,11 @@ def _map(spec: dict) -> dict:
     return {"z": spec["z"], "customdata": cells, "zmin": -spec["limit"], "zmax": spec["limit"], **place}
 
 
-def _mark(spec: dict) -> dict:
-    (h, w), (row, column) = spec["z"].shape, spec["best"]
-    return {"x": [(column - 0.5) / w], "y": [(row - 0.5) / h]}
+def _marks(spec: dict) -> dict:
+    """A ring on the strongest patch, a square around the chosen one."""
+    h, w = spec["z"].shape
+    cells = (spec["best"], spec["chosen"])
+    return {"x": [(column - 0.5) / w for _, column in cells], "y": [(row - 0.5) / h for row, _ in cells]}
 
 
 def _traces(spec: dict) -> list:
@@ -107,8 +113,8 @@ def _traces(spec: dict) -> list:
         colorbar={"title": {"text": "similarity", "side": "right"}, "thickness": 12},
         hovertemplate=CELL_HOVER,
     )
-    ring = {"symbol": "circle-open", "size": 16, "color": "black", "line": {"width": 3}}
-    mark = go.Scatter(**_mark(spec), mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
+    ring = {"symbol": ["circle-open", "square-open"], "size": [16, 26], "color": "black", "line": {"width": 3}}
+    mark = go.Scatter(**_marks(spec), mode="markers", marker=ring, hoverinfo="skip", showlegend=False)
     return [go.Image(**_photo(spec), hoverinfo="skip"), heatmap, mark]
 
 
