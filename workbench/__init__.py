@@ -31,6 +31,7 @@ _MODULES = (
     "models",
     "panels",
     "plots",
+    "store",
 )
 
 __all__ = [*_NAMES, *_MODULES]
