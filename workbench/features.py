@@ -17,13 +17,15 @@ if TYPE_CHECKING:
 class ImageFeatures:
     """What an image tower says: pre (N, d_i), post (N, d), tokens (N, P, d) or None, grid (h, w) with h * w = P or None.
 
-    Tokens run row by row from the top left, class and register tokens left out.
+    Tokens run row by row from the top left, class and register tokens left out. `norms` (N, P) is the length of each
+    patch's state after the last block, before any norm, where the tower is a transformer.
     """
 
     pre: Tensor
     post: Tensor
     tokens: Tensor | None = None
     grid: tuple[int, int] | None = None
+    norms: Tensor | None = None
 
     def __post_init__(self):
         _same_length("pre", self.pre, "post", self.post)
@@ -35,6 +37,18 @@ class ImageFeatures:
 
     def __len__(self) -> int:
         return len(self.post)
+
+    def ordinary_patches(self, times_median: float = 3.0) -> Tensor:
+        """Mask (N, P), false where a patch's norm exceeds `times_median` times its picture's median.
+
+        Large ViTs park global information in a few background patches of high norm (registers, arXiv 2309.16588); left
+        in, they win every maximum over patches. Raises ValueError for features without norms.
+        """
+        if self.norms is None:
+            raise ValueError(
+                "these image features carry no patch norms; encode with tokens=True on a transformer tower"
+            )
+        return self.norms <= times_median * self.norms.median(1, keepdim=True).values
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ import json
 import pytest
 from safetensors.torch import save_file
 
+from tests.tiny import save_tokenizer
 from workbench.memory import measurement, plan
 from workbench.memory.measurement import Measurement
 
@@ -20,10 +21,18 @@ def vit(tmp_path_factory) -> str:
     config = {
         "embed_dim": 32,
         "vision_cfg": {"image_size": 64, "patch_size": 8, "layers": 2, "width": 64, "head_width": 32},
-        "text_cfg": {"context_length": 16, "vocab_size": 100, "layers": 1, "width": 32, "heads": 2},
+        "text_cfg": {
+            "context_length": 16,
+            "vocab_size": 100,
+            "layers": 1,
+            "width": 32,
+            "heads": 2,
+            "hf_tokenizer_name": "local",
+        },
     }
     folder = tmp_path_factory.mktemp("vit")
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": PREPROCESS}))
+    save_tokenizer(folder)
     weights = open_clip.CLIP(**config).state_dict()
     save_file({key: value.contiguous() for key, value in weights.items()}, folder / "open_clip_model.safetensors")
     return f"local-dir:{folder}"

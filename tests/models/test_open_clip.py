@@ -125,7 +125,6 @@ def changed(folder, change):
             lambda c: c["model_cfg"]["text_cfg"].update(heads=7),
             "builds no model from the configuration.*divisible.*compare",
         ),
-        (lambda c: c["model_cfg"]["text_cfg"].update(hf_model_name="org/bert"), "'org/bert' of the hub; read so far"),
         (lambda c: c["preprocess_cfg"].update(mean="a"), "mean of preprocess_cfg is 'a'; give three numbers"),
         (lambda c: c["preprocess_cfg"].update(std=[1, 2]), r"std of preprocess_cfg is \[1, 2\]"),
     ],
@@ -133,6 +132,49 @@ def changed(folder, change):
 def test_a_configuration_that_does_not_match(copy, change, message):
     changed(copy, change)
     refused(copy, ValueError, message)
+
+
+def test_a_text_tower_that_only_the_hub_has(copy):
+    changed(copy, lambda c: c["model_cfg"]["text_cfg"].update(hf_model_name="org/bert"))
+    refused(copy, ConnectionError, "needs a text tower of transformers that is not on this machine.*hf_model_name")
+
+
+def test_a_tokenizer_that_does_not_match(copy):
+    changed(copy, lambda c: c["model_cfg"]["text_cfg"].update(vocab_size=500))
+    state = load_file(copy / "open_clip_model.safetensors")
+    state["token_embedding.weight"] = state["token_embedding.weight"][:500].clone()
+    save_file(state, copy / "open_clip_model.safetensors")
+    refused(copy, ValueError, "knows 49408 tokens and its text tower 500; put the tokenizer")
+
+
+@pytest.fixture
+def checkpoint(clip_folder, tmp_path):
+    """Saves something in torch's format and loads it as the weights of the tiny CLIP's architecture."""
+
+    def save_and_load(content, name="x.pt"):
+        torch.save(content, tmp_path / name)
+        return load_model("open_clip:tiny-clip", weights=tmp_path / name, device="cpu")
+
+    return save_and_load
+
+
+def test_checkpoints_of_tensors_load_in_every_form(checkpoint, clip_folder, model):
+    state = load_file(clip_folder / "open_clip_model.safetensors")
+    in_training = {"epoch": 3, "state_dict": {f"module.{key}": value for key, value in state.items()}}
+    for content in (state, in_training):
+        assert checkpoint(content).card.digest == model.card.digest
+
+
+def test_checkpoints_that_could_run_code_are_refused_with_the_way_out(checkpoint, model, tmp_path):
+    import argparse
+
+    with pytest.raises(ValueError, match=r"x\.pt holds argparse\.Namespace beside its tensors.*save_file"):
+        checkpoint({"state_dict": model.module.state_dict(), "args": argparse.Namespace(lr=1)})
+    with pytest.raises(ValueError, match=r"holds open_clip.*beside its tensors"):
+        checkpoint(model.module)
+    (tmp_path / "page.pt").write_bytes(b"<!DOCTYPE html><html>")
+    with pytest.raises(ValueError, match="is no checkpoint that torch can read; download or copy it again"):
+        load_model("open_clip:tiny-clip", weights=tmp_path / "page.pt")
 
 
 @pytest.mark.parametrize("change", [lambda c: c.pop("preprocess_cfg"), lambda c: c["preprocess_cfg"].pop("mean")])
@@ -231,7 +273,8 @@ def test_weights_get_the_activation_that_they_were_trained_with(tagged):
     assert "QuickGELU, as 'quick' was trained with" in str(quick.card)
     assert torch.equal(quick.encode_image(PICTURE).post, named.encode_image(PICTURE).post)
     assert not torch.allclose(quick.encode_image(PICTURE).post, plain.encode_image(PICTURE).post)
-    assert not plain.card.notes
+    assert "QuickGELU" not in str(plain.card)
+    assert (quick.card.activation, plain.card.activation) == ("QuickGELU", "GELU")
 
 
 def test_an_activation_that_cannot_be_right_is_said(tagged):

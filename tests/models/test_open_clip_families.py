@@ -6,12 +6,21 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.tiny import save_tokenizer
+from workbench.features import ImageFeatures
+from workbench.models.dense import VARIANTS
 from workbench.models.registry import load_model, skeleton
 from workbench.panels.alignment import AlignmentPanel
 
 TEXT = {"context_length": 12, "vocab_size": 49408, "width": 24, "heads": 2, "layers": 2}
 VIT = {"image_size": 32, "patch_size": 8, "width": 32, "layers": 2, "head_width": 16}
 TIMM = {"image_size": 160, "timm_model_pretrained": False}
+HUB_TEXT = {
+    "context_length": 16,
+    "hf_model_name": "BERT",
+    "hf_tokenizer_name": "local",
+    "hf_pooler_type": "mean_pooler",
+}
 FAMILIES = {
     "vit, first token": {"vision_cfg": VIT},
     "vit, mean of patches": {"vision_cfg": {**VIT, "pool_type": "avg"}},
@@ -34,6 +43,27 @@ FAMILIES = {
         "custom_text": True,
         "init_logit_bias": -10,
     },
+    "pe, attention pool and linear head": {
+        "embed_dim": 512,
+        "vision_cfg": {
+            **TIMM,
+            "timm_model_name": "vit_pe_core_tiny_patch16_384",
+            "timm_pool": "map",
+            "image_size": 384,
+        },
+        "custom_text": True,
+    },
+    "eva, rotary positions": {
+        "vision_cfg": {
+            **TIMM,
+            "timm_model_name": "eva02_tiny_patch14_224",
+            "timm_pool": "token",
+            "timm_proj": "linear",
+            "image_size": 224,
+        },
+    },
+    "text tower of transformers, linear": {"vision_cfg": VIT, "text_cfg": {**HUB_TEXT, "hf_proj_type": "linear"}},
+    "text tower of transformers, mlp": {"vision_cfg": VIT, "text_cfg": {**HUB_TEXT, "hf_proj_type": "mlp"}},
     "timm convnext": {
         "vision_cfg": {**TIMM, "timm_model_name": "test_convnext", "timm_pool": "avg", "timm_proj": "linear"}
     },
@@ -51,9 +81,18 @@ FAMILIES = {
         "custom_text": True,
     },
 }
-NO_PATCHES = ("coca", "timm convnext")
+NO_DENSE = ("coca", "timm convnext", "pe, attention pool and linear head", "eva, rotary positions")
+NO_PATCHES = ("coca",)
 PICTURES = [Image.linear_gradient("L").convert("RGB"), Image.radial_gradient("L").convert("RGB")]
 CAPTIONS = ["a red cube left of a blue ball", "cat"]
+
+
+def write_text_model(folder):
+    from transformers import BertConfig, BertModel
+
+    sizes = {"hidden_size": 24, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 2}
+    BertModel(BertConfig(vocab_size=20, max_position_embeddings=16, pad_token_id=0, **sizes)).save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -64,6 +103,9 @@ def folder(request, tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("family")
     config = {"embed_dim": 20, "text_cfg": TEXT, **FAMILIES[request.param]}
+    if hub := config["text_cfg"].get("hf_model_name"):
+        config["text_cfg"] = {**config["text_cfg"], "hf_model_name": str(write_text_model(folder / hub))}
+        save_tokenizer(folder)
     name = "tiny-" + request.param.replace(" ", "-").replace(",", "")
     if request.param == "coca":
         name = "coca-tiny"
@@ -100,10 +142,19 @@ def test_exact_projectors_give_post_from_pre(family):
     _, model = family
     image, text = model.encode_image(PICTURES), model.encode_text(CAPTIONS)
     for projector, features in ((model.image_projector, image), (model.text_projector, text)):
-        assert projector.kind in ("exact", "linearised")
         if projector.kind == "exact":
             assert torch.allclose(projector(features.pre), features.post, atol=1e-6)
-        assert projector.weight.shape == (model.embed_dim, features.pre.shape[1])
+        if projector.kind == "none":
+            assert projector.reason
+        else:
+            assert projector.weight.shape == (model.embed_dim, features.pre.shape[1])
+
+
+def test_kinds_of_projectors(family):
+    name, model = family
+    kinds = {"siglip": ("linearised", "exact"), "text tower of transformers, mlp": ("exact", "none")}
+    expected = kinds.get(name, ("exact", "exact"))
+    assert (model.image_projector.kind, model.text_projector.kind) == expected
 
 
 def test_patches_lie_on_their_grid_or_are_refused_with_the_reason(family):
@@ -118,8 +169,76 @@ def test_patches_lie_on_their_grid_or_are_refused_with_the_reason(family):
     assert image.grid == model.grid()
 
 
-def test_word_pieces_map_back_to_words(family):
+def test_every_dense_variant_or_its_reason(family):
+    name, model = family
+    assert model.dense_variants == (("raw",) if name in NO_DENSE else tuple(VARIANTS))
+    if name == "coca":
+        return
+    raw = model.encode_image(PICTURES, tokens=True)
+    for dense in VARIANTS:
+        if dense in model.dense_variants:
+            features = model.encode_image(PICTURES, tokens=True, dense=dense)
+            assert features.tokens.shape == raw.tokens.shape
+            assert torch.equal(features.post, raw.post)
+        else:
+            with pytest.raises(ValueError, match=f"dense='{dense}': "):
+                model.encode_image(PICTURES, tokens=True, dense=dense)
+
+
+def test_layers_are_counted_and_the_last_is_the_model(family):
+    name, model = family
+    whole, caption = model.encode_image(PICTURES).post, model.encode_text(CAPTIONS)
+    assert torch.equal(model.encode_text(CAPTIONS, layer=model.text_layers - 1).post, caption.post)
+    assert not torch.allclose(model.encode_text(CAPTIONS, layer=0).post, caption.post, atol=1e-3)
+    if name == "timm convnext":
+        with pytest.raises(ValueError, match="earlier stages have other widths"):
+            model.encode_image(PICTURES, layer=0)
+        return
+    assert torch.equal(model.encode_image(PICTURES, layer=model.image_layers - 1).post, whole)
+    early = model.encode_image(PICTURES, layer=0, tokens=name != "coca")
+    assert early.post.shape == whole.shape
+    assert not torch.equal(early.post, whole)
+    with pytest.raises(ValueError, match="this tower has"):
+        model.encode_image(PICTURES, layer=model.image_layers)
+
+
+def test_end_of_text_counts_only_by_choice(family):
     _, model = family
+    words = model.encode_text(CAPTIONS, tokens=True)
+    whole = model.encode_text(CAPTIONS, tokens=True, keep_eos=True)
+    assert (whole.mask.sum(1) - words.mask.sum(1)).tolist() == [1, 1]
+    assert torch.equal(whole.tokens, words.tokens)
+    for m in range(2):  # the one token behind the last word
+        added = (whole.mask[m] & ~words.mask[m]).nonzero().item()
+        assert added == max(t for t, word in enumerate(words.word_ids[m]) if word is not None) + 1
+
+
+def test_card_says_which_activation_and_whether_text_is_causal(family):
+    name, model = family
+    assert model.card.activation == {"eva, rotary positions": "SiLU", "timm convnext": "GELUTanh"}.get(name, "GELU")
+    reads_both_ways = name == "siglip" or name.startswith("text tower")
+    assert any("left to right" in note for note in model.card.notes) != reads_both_ways
+
+
+def test_norms_of_patches_find_an_outlier(family):
+    name, model = family
+    if name in ("coca", "timm convnext"):
+        return
+    features = model.encode_image(PICTURES, tokens=True)
+    assert features.norms.shape == features.tokens.shape[:2]
+    assert features.ordinary_patches().all()
+    high = features.norms.clone()
+    high[0, 2] = 4 * high[0].median()
+    marked = ImageFeatures(features.pre, features.post, features.tokens, features.grid, high).ordinary_patches()
+    assert marked.logical_not().nonzero().tolist() == [[0, 2]]
+
+
+def test_word_pieces_map_back_to_words(family):
+    name, model = family
+    if name.startswith("text tower"):
+        text = model.encode_text("a red cat", tokens=True)
+        assert text.words == [["a", "red", "cat"]]
+        return
     text = model.encode_text(["a red cube left of a blue ball", "unbelievably"], tokens=True)
     assert text.words == [["a", "red", "cube", "left", "of", "a", "blue", "ball"], ["unbelievably"]]
     for m in range(2):

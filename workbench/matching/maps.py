@@ -46,6 +46,24 @@ def centre(maps: Tensor, reference: Tensor) -> Tensor:
     return maps - reference.mean(0)
 
 
+def without_redundant(maps: Tensor, *, cosines: Tensor | None = None) -> Tensor:
+    """CLIP Surgery's removal of what all texts share (arXiv 2304.05653, §3.3): maps (T, P) of T ≥ 2 texts → (T, P).
+
+    Every map less the mean of all. `cosines` (T,) of the texts with the whole picture weigh them first, softmax(2 cos)
+    over its mean, so that an obvious class does not drown the others. The paper multiplies features element by element;
+    summed over the width that is this. With a single text subtract a reference instead: `centre`.
+    """
+    if maps.ndim != 2 or len(maps) < 2:
+        raise ValueError(
+            f"maps {tuple(maps.shape)}; give (T, P) of at least two texts, or use centre() with a reference"
+        )
+    if cosines is not None:
+        if tuple(cosines.shape) != (len(maps),):
+            raise ValueError(f"cosines {tuple(cosines.shape)} do not fit {len(maps)} maps; give one per text")
+        maps = maps * ((2 * cosines).softmax(0) * len(maps))[:, None]
+    return maps - maps.mean(0)
+
+
 def _check(image_tokens: Tensor, text_tokens: Tensor) -> None:
     shapes = f"image_tokens {tuple(image_tokens.shape)}, text_tokens {tuple(text_tokens.shape)}"
     if image_tokens.ndim != 2 or text_tokens.ndim != 2 or image_tokens.shape[1] != text_tokens.shape[1]:

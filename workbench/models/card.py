@@ -11,7 +11,8 @@ from workbench.records import Record, Table
 class ModelCard(Record):
     """What a reader must know before believing a number. Widths: d_i, d_t before the projection, d joint.
 
-    `preprocess` is the resolved pipeline in words; `digest` the sha256 of the weights (first 16 hex digits).
+    `preprocess` is the resolved pipeline in words; `digest` the sha256 of the weights (first 16 hex digits),
+    `activation` that of the image tower (the wrong one gives wrong numbers without an error).
     """
 
     name: str
@@ -28,6 +29,7 @@ class ModelCard(Record):
     std: tuple[float, float, float]
     digest: str
     licence: str = "unknown"
+    activation: str = "unknown"
     notes: tuple[str, ...] = ()
 
     def table(self) -> Table:
@@ -39,6 +41,7 @@ class ModelCard(Record):
             ("input", f"{self.image_size} px, patch grid {grid}, {self.context_length} text tokens"),
             ("preprocessing", self.preprocess),
             ("weights", f"sha256 {self.digest}…" if self.digest else "not loaded"),
+            ("activation", self.activation),
             ("licence", self.licence),
             *(("note", note) for note in self.notes),
         ]

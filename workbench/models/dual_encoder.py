@@ -102,6 +102,21 @@ class DualEncoder(ABC):
     @abstractmethod
     def _tokenize(self, texts: list[str]) -> Tokenized: ...
 
+    @property
+    def dense_variants(self) -> tuple[str, ...]:
+        """What `encode_image(dense=…)` takes; `models.dense.VARIANTS` says what each is."""
+        return ("raw",)
+
+    @property
+    def image_layers(self) -> int:
+        """How many blocks `encode_image(layer=…)` chooses from; 1 where only the last can be read."""
+        return 1
+
+    @property
+    def text_layers(self) -> int:
+        """How many blocks `encode_text(layer=…)` chooses from."""
+        return 1
+
     def _last_layer_only(self, layer: int, dense: str = "raw") -> None:
         for what, value, offered in (("layer", layer, -1), ("dense", dense, "raw")):
             if value != offered:
@@ -126,28 +141,52 @@ class DualEncoder(ABC):
         """Features of pictures, without gradients, float32 on the CPU: pre (N, d_i), post (N, d), tokens (N, P, d).
 
         `images`: PIL pictures, paths or uint8 arrays (one or many), opened as `data.pictures.open_picture` says; what it
-        had to scale down is said in a warning. `image_size` chooses the patch grid where the tower allows it. Raises
-        ValueError for an empty list, an unreadable picture, or a size, layer or dense option that this tower lacks.
+        had to scale down is said in a warning. `image_size` chooses the patch grid where the tower allows it. `layer`
+        reads the tower as if it ended after that block (0 the first, -1 the last): final norm, pool and projection
+        follow. `dense` reads the patch tokens of the last block in another way (`dense_variants`); `pre` and `post` stay.
+        Raises ValueError for an empty list, an unreadable picture, or a size, layer or dense option that this tower lacks.
         """
         images = _as_list(images, "pictures")
         size = self._input_size(image_size)
         batches = []
         for batch in _batches(images, 32 if batch_size is None else batch_size, "pictures"):
-            pixels = torch.stack([self._pixels(_opened(image), size) for image in batch])
-            with torch.no_grad():
-                features = self.forward_image(self._to_device(pixels), tokens=tokens, layer=layer, dense=dense)
-            batches.append(features)
+            pixels = [self._pixels(_opened(image), size) for image in batch]
+            batches.append(self.encode_pixels(pixels, tokens=tokens, layer=layer, dense=dense))
+        grid = _common_grid(batches, tokens)
         return ImageFeatures(
-            _gather(batches, "pre"), _gather(batches, "post"), _gather(batches, "tokens"), batches[0].grid
+            _gather(batches, "pre"),
+            _gather(batches, "post"),
+            _gather(batches, "tokens"),
+            grid,
+            _gather(batches, "norms"),
         )
 
+    def encode_pixels(self, pixels: Sequence[Tensor], **options) -> ImageFeatures:
+        """`forward_image` without gradients over preprocessed pictures (3, H, W), which a tower may leave of several shapes."""
+        with torch.no_grad():
+            if len({picture.shape for picture in pixels}) == 1:
+                return self.forward_image(self._to_device(torch.stack(tuple(pixels))), **options)
+            alone = [self.forward_image(self._to_device(picture[None]), **options) for picture in pixels]
+        _common_grid(alone, options.get("tokens", False))
+        parts = {name: torch.cat([getattr(features, name) for features in alone]) for name in ("pre", "post")}
+        return ImageFeatures(**parts)
+
     def encode_text(
-        self, texts: str | Iterable[str], *, tokens: bool = False, layer: int = -1, batch_size: int | None = None
+        self,
+        texts: str | Iterable[str],
+        *,
+        tokens: bool = False,
+        layer: int = -1,
+        batch_size: int | None = None,
+        keep_eos: bool = False,
     ) -> TextFeatures:
         """Features of captions, without gradients, float32 on the CPU: pre (M, d_t), post (M, d), tokens (M, T, d).
 
-        Raises TypeError for what is not text and ValueError for an empty caption. A caption longer than the context is
-        cut there, with a warning that says how many tokens were dropped.
+        The mask counts the tokens of words; `keep_eos` counts the end-of-text token too, which in a CLIP carries the
+        pooled caption, so a maximum over tokens with it partly scores the whole. `layer` as in `encode_image`. In a causal
+        tower a word's token has seen only the words before it. Raises TypeError for what is not text and ValueError for
+        an empty caption. A caption longer than the context is cut there, with a warning that says how many tokens were
+        dropped.
         """
         texts = _captions(texts)
         everything = self._tokenize(texts)
@@ -160,11 +199,12 @@ class DualEncoder(ABC):
             with torch.no_grad():
                 batches.append(self.forward_text(ids.to(self.device), mask.to(self.device), tokens=tokens, layer=layer))
         width = everything.ids.shape[1]
+        mask = _gather(batches, "mask", pad_to=width) if tokens else None
         return TextFeatures(
             _gather(batches, "pre"),
             _gather(batches, "post"),
             _gather(batches, "tokens", pad_to=width),
-            _gather(batches, "mask", pad_to=width) if tokens else None,
+            mask | _end_of_text(everything) if tokens and keep_eos else mask,
             everything.words if tokens else None,
             everything.word_ids if tokens else None,
         )
@@ -292,6 +332,27 @@ def _gather(batches: list, name: str, pad_to: int | None = None) -> Tensor | Non
         parts = [_pad(part, pad_to) for part in parts]
     joined = torch.cat(parts).cpu()
     return joined if joined.dtype == torch.bool else joined.float()
+
+
+def _end_of_text(tokenized: Tokenized) -> Tensor:
+    """True at the token after each caption's last word, where the tower attends to it: (M, T)."""
+    ends = torch.zeros_like(tokenized.mask)
+    for m, word_ids in enumerate(tokenized.word_ids):
+        after = 1 + max((t for t, word in enumerate(word_ids) if word is not None), default=0)
+        if after < ends.shape[1]:
+            ends[m, after] = tokenized.mask[m, after]
+    return ends
+
+
+def _common_grid(batches: list[ImageFeatures], tokens: bool) -> tuple[int, int] | None:
+    """The grid of all pictures, or None. Patch tokens stack only on one grid, so ValueError where they are wanted on more."""
+    grids = {batch.grid for batch in batches}
+    if tokens and len(grids) > 1:
+        raise ValueError(
+            f"the pictures have different patch grids ({', '.join(map(str, sorted(grids)))}); encode them one by one, "
+            "or crop them to one shape"
+        )
+    return grids.pop() if len(grids) == 1 else None
 
 
 def _pad(part: Tensor, width: int) -> Tensor:

@@ -18,9 +18,11 @@ from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import DualEncoder, Tokenized
 from workbench.models.open_clip_folder import check_folder
-from workbench.models.open_clip_towers import image_reader, text_reader
-from workbench.models.weights import check_finite, weights_digest
+from workbench.models.open_clip_towers import activation_of, image_reader, text_reader
+from workbench.models.weights import check_checkpoint, check_finite, check_vocabulary, weights_digest
 from workbench.models.words import words_of
+
+CAUSAL = "the text tower reads left to right: a word's token has seen only the words before it"
 
 
 class OpenClipEncoder(DualEncoder):
@@ -39,15 +41,25 @@ class OpenClipEncoder(DualEncoder):
     def text_projector(self) -> Projector:
         return self._text.projector()
 
+    @property
+    def dense_variants(self) -> tuple[str, ...]:
+        return self._image.dense
+
+    @property
+    def image_layers(self) -> int:
+        return self._image.layers
+
+    @property
+    def text_layers(self) -> int:
+        return self._text.layers
+
     def forward_image(
         self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
     ) -> ImageFeatures:
-        self._last_layer_only(layer, dense)
-        return ImageFeatures(*self._image.read(pixels, tokens), self._image.grid)
+        return self._image.read(pixels, tokens=tokens, layer=layer, dense=dense)
 
     def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
-        self._last_layer_only(layer)
-        return TextFeatures(*self._text.read(ids, tokens), mask & ~self._special(ids) if tokens else None)
+        return TextFeatures(*self._text.read(ids, tokens, layer), mask & ~self._special(ids) if tokens else None)
 
     def _special(self, ids: Tensor) -> Tensor:
         if self._tokenizer is None:  # a skeleton
@@ -80,9 +92,14 @@ def load_open_clip(name: str, *, weights: str | Path | None, device: str, dtype:
         )
         tokenizer = open_clip.get_tokenizer(model_id)
     _must_be_read(name, model)
+    check_vocabulary(name, _vocabulary(tokenizer), text_reader(model).vocabulary)
     check_finite(name, model)
-    card = _card(name, model, preprocess, (*folder_notes, *notes))
+    card = _card(name, model, preprocess, tokenizer, (*folder_notes, *notes))
     return OpenClipEncoder(model, preprocess, tokenizer, card, device=device, dtype=dtype)
+
+
+def _vocabulary(tokenizer) -> int:
+    return tokenizer.vocab_size if hasattr(tokenizer, "byte_decoder") else len(tokenizer.tokenizer)
 
 
 def _folder_notes(model_id: str, *, need_weights: bool = True) -> tuple[str, ...]:
@@ -118,9 +135,11 @@ def skeleton_open_clip(name: str) -> OpenClipEncoder:
     model_id, _ = _open_clip_id(name, None, need_weights=False)
     _folder_notes(model_id, need_weights=False)
     with _said_clearly(name), torch.device("meta"):
-        model = open_clip.create_model(model_id, pretrained=None, device="meta", load_weights=False)
+        model = open_clip.create_model(
+            model_id, pretrained=None, device="meta", load_weights=False, pretrained_text=False
+        )
     _must_be_read(name, model)
-    return OpenClipEncoder(model, None, None, _card(name, model, None), device="meta", dtype=torch.float32)
+    return OpenClipEncoder(model, None, None, _card(name, model, None, None), device="meta", dtype=torch.float32)
 
 
 def _open_clip_id(name: str, weights, *, need_weights: bool = True) -> tuple[str, str | None]:
@@ -140,6 +159,7 @@ def _open_clip_id(name: str, weights, *, need_weights: bool = True) -> tuple[str
             raise FileNotFoundError(
                 f"weights={str(weights)!r} is not a file; give the path of a .safetensors or .pt checkpoint"
             )
+        check_checkpoint(Path(weights))
         return arch, str(weights)
     tags = open_clip.list_pretrained_tags_by_model(arch)
     if tag not in tags and (tag or need_weights):
@@ -170,6 +190,11 @@ def _said_clearly(name: str):
         ) from error
     except RuntimeError as error:
         raise _explained(name, error) from error
+    except OSError as error:  # a text tower of transformers asks the hub for its configuration
+        raise ConnectionError(
+            f"{name} needs a text tower of transformers that is not on this machine ({_first_lines(error, 1)}); where there "
+            "is a network, unset HF_HUB_OFFLINE; else set hf_model_name in its configuration to a folder with that tower"
+        ) from error
     except (KeyError, TypeError, AssertionError, AttributeError) as error:  # what its constructors leave unchecked
         raise ValueError(
             f"open_clip builds no model from the configuration of {name} ({type(error).__name__}: {_first_lines(error)}); "
@@ -213,26 +238,30 @@ def _must_be_read(name: str, model: nn.Module) -> None:
         raise ValueError(f"{name} cannot be read: {error}") from error
 
 
-def _card(name: str, model: nn.Module, preprocess, notes: tuple[str, ...] = ()) -> ModelCard:
+def _card(name: str, model: nn.Module, preprocess, tokenizer, notes: tuple[str, ...] = ()) -> ModelCard:
     visual, image, text = model.visual, image_reader(model.visual), text_reader(model)
     size = visual.image_size if isinstance(visual.image_size, int) else visual.image_size[0]
     mean, std = getattr(visual, "image_mean", None) or (0.5,) * 3, getattr(visual, "image_std", None) or (0.5,) * 3
-    projector = text.projector()
+    # The tokenizer pads and cuts to this length; a text tower of transformers may have room for more.
+    context = (
+        getattr(tokenizer, "context_length", None) or getattr(model, "context_length", 0) or text.tower.context_length
+    )
     return ModelCard(
         name=name,
         source=name,
         parameters=sum(p.numel() for p in model.parameters()),
         d_i=image.width,
         d_t=text.width,
-        d=text.width if projector.weight is None else projector.weight.shape[0],
+        d=text.d,
         image_size=size,
         grid=image.grid,
-        context_length=getattr(model, "context_length", None) or text.tower.context_length,
+        context_length=context,
         preprocess=_in_words(preprocess),
         mean=tuple(mean),
         std=tuple(std),
         digest=weights_digest(model) if preprocess is not None else "",
-        notes=notes,
+        activation=activation_of(visual),
+        notes=(*notes, CAUSAL) if text.causal else notes,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from workbench.models.weights import check_checkpoint
+
 CONFIG = "open_clip_config.json"
 
 
@@ -28,6 +30,8 @@ def check_folder(folder: Path, *, need_weights: bool = True) -> tuple[str, ...]:
         raise FileNotFoundError(
             f"{folder} has no weights; put open_clip_model.safetensors (or open_clip_pytorch_model.bin) there"
         )
+    for file in weight_files(folder) if need_weights else ():
+        check_checkpoint(file)
     return _preprocessing_notes(folder / CONFIG, config.get("preprocess_cfg"))
 
 
@@ -53,10 +57,6 @@ def _check_model(file: Path, config: dict) -> None:
     width = model.get("embed_dim")
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise ValueError(f"{file}: embed_dim is {width!r}; give the joint width, a positive whole number")
-    if hub := model["text_cfg"].get("hf_model_name"):
-        raise ValueError(
-            f"{file}: its text tower is {hub!r} of the hub; read so far: open_clip's own text transformers"
-        )
 
 
 def _preprocessing_notes(file: Path, preprocess) -> tuple[str, ...]:

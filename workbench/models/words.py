@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor
 
 Words = tuple[list[list[str]], list[list[int | None]], tuple[int, ...]]
@@ -47,11 +49,36 @@ def _of_transformers(tokenizer, texts: list[str], ids: Tensor) -> Words:
     for text, row in zip(texts, ids.tolist(), strict=True):
         clean = tokenizer.clean_fn(text)
         full = tokenizer.tokenizer([clean], truncation=False, verbose=False)
-        indices = full.word_ids(0)
-        n = 1 + max((i for i in indices if i is not None), default=-1)
-        spans = [full.word_to_chars(0, w) for w in range(n)]
-        words.append([clean[span.start : span.end] for span in spans])
-        padded = indices[: len(row)] + [None] * (len(row) - len(indices))
-        word_ids.append(padded)
+        spelled, indices = words_of_encoding(full, 0, clean)
+        words.append(spelled)
+        kept = indices[: len(row)]
+        if row[-1] in tokenizer.tokenizer.all_special_ids:  # cut: the end of the text took a piece's place
+            kept = kept[:-1]
+        word_ids.append(kept + [None] * (len(row) - len(kept)))
         lengths.append(len(indices))
     return words, word_ids, tuple(lengths)
+
+
+def words_of_encoding(encoding, m: int, text: str) -> tuple[list[str], list[int | None]]:
+    """Caption m's words as typed, and the word of each of its tokens (None for special ones), from a fast tokenizer.
+
+    The trap: SentencePiece tokenizers that never split at spaces (Gemma's, in SigLIP 2) call a whole caption one word;
+    there the spaces decide.
+    """
+    indices = encoding.word_ids(m)
+    n = 1 + max((i for i in indices if i is not None), default=-1)
+    if n == 1 and len(text.split()) > 1:
+        return _split_at_spaces(encoding, m, text)
+    spans = [encoding.word_to_chars(m, w) for w in range(n)]
+    return [text[span.start : span.end] for span in spans], indices
+
+
+def _split_at_spaces(encoding, m: int, text: str) -> tuple[list[str], list[int | None]]:
+    spans = [match.span() for match in re.finditer(r"\S+", text)]
+    one = encoding.encodings[m]
+    indices: list[int | None] = []
+    for (start, end), special in zip(one.offsets, one.special_tokens_mask, strict=True):
+        # A piece may begin with the space in front of its word, so its last character decides.
+        holds = [w for w, (first, last) in enumerate(spans) if first < end <= last and start < end]
+        indices.append(holds[0] if holds and not special else None)
+    return [text[first:last] for first, last in spans], indices
