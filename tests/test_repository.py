@@ -44,7 +44,7 @@ def test_requirements_pin_what_pyproject_names(name, project):
     named = project["dependencies"] if name == "requirements.txt" else project["optional-dependencies"]["test"]
     pinned = pins(name)
     assert set(pinned) == {_normalised(requirement) for requirement in named}
-    assert [line for line in pinned.values() if not re.fullmatch(r"[\w.-]+==[\w.]+", line)] == []
+    assert [line for line in pinned.values() if not re.fullmatch(r"[\w.-]+(\[\w+\])?==[\w.]+", line)] == []
 
 
 def test_make_targets_have_help():

@@ -22,6 +22,7 @@ _MODULES = (
     "claims",
     "data",
     "evaluation",
+    "extract",
     "features",
     "hardware",
     "heads",

@@ -12,7 +12,7 @@ def main(argv: list[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         arguments.run(arguments)
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, ImportError, MemoryError, RuntimeError) as error:
         print(f"workbench {arguments.command}: {error}", file=sys.stderr)
         return 2
     return 0
@@ -36,6 +36,23 @@ def _parser() -> argparse.ArgumentParser:
     plan.add_argument("--training", action="store_true", help="with gradients and AdamW's states")
     plan.add_argument("--tokens", action="store_true", help="with patch and text tokens")
     plan.set_defaults(run=_plan)
+
+    extract = commands.add_parser("extract", help="features of many pictures or captions, kept and resumed")
+    extract.add_argument("model")
+    extract.add_argument(
+        "source", help="a folder, a .csv, .tsv or .parquet with a path column, a .tar or 'shards/*.tar'"
+    )
+    extract.add_argument("--modality", default="image", choices=("image", "text"))
+    extract.add_argument("--kinds", default="post", help="comma-separated: pre,post,tokens (and mask for text)")
+    extract.add_argument("--layer", type=int, default=-1)
+    extract.add_argument("--dense", default="raw")
+    extract.add_argument("--image-size", type=int)
+    extract.add_argument("--batch", type=int, default=32)
+    extract.add_argument("--store", help="a folder (default: $WORKBENCH_STORE or the user's cache)")
+    extract.add_argument("--out", type=Path, help="a folder for ids.txt, failed.csv and one .npy for each kind")
+    extract.add_argument("--engine", default="local", choices=("local", "ray"))
+    extract.add_argument("--workers", type=int, help="processes on Ray (default: GPUs, else cores)")
+    extract.set_defaults(run=_extract)
 
     reproduce = commands.add_parser(
         "reproduce", help="run every notebook headless, store its outputs, print the claims"
@@ -64,6 +81,30 @@ def _plan(arguments) -> None:
     from workbench.memory import plan_memory
 
     print(plan_memory(arguments.model, arguments.batch, tokens=arguments.tokens, training=arguments.training))
+
+
+def _extract(arguments) -> None:
+    from workbench.extract import embeddings
+    from workbench.models.registry import load_model
+    from workbench.store import EmbeddingStore
+
+    store = EmbeddingStore(arguments.store)
+    found = embeddings(
+        load_model(arguments.model),
+        arguments.source,
+        modality=arguments.modality,
+        kinds=tuple(arguments.kinds.split(",")),
+        layer=arguments.layer,
+        dense=arguments.dense,
+        image_size=arguments.image_size,
+        batch_size=arguments.batch,
+        store=store,
+        engine=arguments.engine,
+        workers=arguments.workers,
+    )
+    print(f"{found}\nkept in {store.root}")
+    if arguments.out is not None:
+        print(f"written to {found.save(arguments.out)}")
 
 
 def _reproduce(arguments) -> None:

@@ -6,6 +6,7 @@ opening of files, progress and moving between devices happen here, once.
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
@@ -22,6 +23,8 @@ from tqdm.auto import tqdm
 from workbench.data.pictures import open_picture
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
+from workbench.models.weights import weights_digest
+from workbench.models.words import tokenizer_digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,10 +150,10 @@ class DualEncoder(ABC):
         Raises ValueError for an empty list, an unreadable picture, or a size, layer or dense option that this tower lacks.
         """
         images = _as_list(images, "pictures")
-        size = self._input_size(image_size)
+        self.input_size(image_size)
         batches = []
         for batch in _batches(images, 32 if batch_size is None else batch_size, "pictures"):
-            pixels = [self._pixels(_opened(image), size) for image in batch]
+            pixels = [self.preprocess(image, image_size) for image in batch]
             batches.append(self.encode_pixels(pixels, tokens=tokens, layer=layer, dense=dense))
         grid = _common_grid(batches, tokens)
         return ImageFeatures(
@@ -160,6 +163,10 @@ class DualEncoder(ABC):
             grid,
             _gather(batches, "norms"),
         )
+
+    def preprocess(self, image: Picture, image_size: int | None = None) -> Tensor:
+        """One picture as the (3, H, W) that the image tower takes, float32 on the CPU; errors as in `encode_image`."""
+        return self._pixels(_opened(image), self.input_size(image_size))
 
     def encode_pixels(self, pixels: Sequence[Tensor], **options) -> ImageFeatures:
         """`forward_image` without gradients over preprocessed pictures (3, H, W), which a tower may leave of several shapes."""
@@ -209,9 +216,22 @@ class DualEncoder(ABC):
             everything.word_ids if tokens else None,
         )
 
+    def identity(self, modality: str, kind: str) -> str:
+        """sha256 of everything learned or written down that decides a feature: "image" or "text"; "pre", "post", "tokens"."""
+        tokenizer = tokenizer_digest(self.tokenizer) if modality == "text" else ""
+        return hashlib.sha256((weights_digest(self.deciding(modality, kind)) + tokenizer).encode()).hexdigest()
+
+    def deciding(self, modality: str, kind: str) -> nn.Module:
+        """The module whose weights decide a feature; all of them, where a model does not say more."""
+        return self.module
+
+    @property
+    def tokenizer(self):
+        return self._tokenizer
+
     def grid(self, image_size: int | None = None) -> tuple[int, int]:
         """Rows and columns of patches at an input size. Raises ValueError for a size or a tower that has none."""
-        grid = self._grid(self._input_size(image_size))
+        grid = self._grid(self.input_size(image_size))
         if grid is None:
             raise ValueError(
                 f"{self.name} has no patch grid: its image tower keeps no patch tokens; take another model"
@@ -223,11 +243,11 @@ class DualEncoder(ABC):
 
     def seen(self, image: Picture, image_size: int | None = None) -> Image.Image:
         """The picture as the tower sees it (cropped, resized), so that a map can be drawn on the right pixels."""
-        pixels = self._pixels(_opened(image), self._input_size(image_size))
+        pixels = self.preprocess(image, image_size)
         mean, std = (torch.tensor(values)[:, None, None] for values in (self.card.mean, self.card.std))
         return Image.fromarray(((pixels * std + mean).clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
-    def _input_size(self, image_size: int | None) -> int:
+    def input_size(self, image_size: int | None) -> int:
         """The size asked for, or the native one. Raises TypeError or ValueError for what the tower does not take."""
         size = self.card.image_size if image_size is None else _whole("image_size", image_size)
         self._check_image_size(size)
@@ -288,15 +308,18 @@ def _opened(image) -> Image.Image:
 def _captions(texts: str | Iterable[str]) -> list[str]:
     texts = _as_list(texts, "captions")
     for m, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise TypeError(f"caption {m} is {type(text).__name__} {text!r}; captions are strings")
-        if not text.strip():
-            raise ValueError(f"caption {m} is empty; type at least one word")
-        if any("\ud800" <= char <= "\udfff" for char in text):
-            raise ValueError(
-                f"caption {m} holds half a character, {text!r:.80}; decode its bytes as UTF-8, or retype it"
-            )
+        check_caption(text, f"caption {m}")
     return texts
+
+
+def check_caption(text: str, name: str = "the caption") -> None:
+    """Raises TypeError for what is not text, ValueError for an empty caption or one with half a character."""
+    if not isinstance(text, str):
+        raise TypeError(f"{name} is {type(text).__name__} {text!r}; captions are strings")
+    if not text.strip():
+        raise ValueError(f"{name} is empty; type at least one word")
+    if any("\ud800" <= char <= "\udfff" for char in text):
+        raise ValueError(f"{name} holds half a character, {text!r:.80}; decode its bytes as UTF-8, or retype it")
 
 
 def _warn_cut(tokenized: Tokenized, card: ModelCard) -> None:

@@ -17,3 +17,22 @@ def inputs_of(module: nn.Module | None):
     finally:
         if handle is not None:
             handle.remove()
+
+
+@contextmanager
+def portable(module: nn.Module):
+    """The module without what transformers hangs into a model that has once given hidden states, so that it can travel to
+    another process; there transformers hangs it in again. Other hooks stay: they may change the numbers."""
+    taken = []
+    for part in module.modules():
+        for key, hook in list(part._forward_hooks.items()):
+            if hook.__module__ == "transformers.utils.output_capturing":
+                taken.append((part, key, part._forward_hooks.pop(key)))
+    hooked = [part for part in module.modules() if part.__dict__.pop("_output_capturing_hooks_installed", False)]
+    try:
+        yield module
+    finally:
+        for part, key, hook in taken:
+            part._forward_hooks[key] = hook
+        for part in hooked:
+            part._output_capturing_hooks_installed = True

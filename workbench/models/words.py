@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 
 from torch import Tensor
 
 Words = tuple[list[list[str]], list[list[int | None]], tuple[int, ...]]
+
+
+def tokenizer_digest(tokenizer) -> str:
+    """A digest of what a tokenizer does to a caption: where it is the same, so are the ids."""
+    inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps those of transformers
+    clean = getattr(getattr(tokenizer, "clean_fn", None), "__name__", None)
+    if hasattr(inner, "backend_tokenizer"):
+        rules = json.loads(inner.backend_tokenizer.to_str())
+        rules.pop("padding"), rules.pop("truncation")  # left over from the last call
+    else:
+        rules = inner.encoder  # open_clip's byte pairs: the vocabulary follows from the merges
+    what = [clean, getattr(tokenizer, "context_length", None), rules]
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def words_of(tokenizer, texts: list[str], ids: Tensor) -> Words:

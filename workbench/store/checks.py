@@ -29,7 +29,7 @@ def checked_failed(failed: Mapping[int, str] | None, n: int) -> dict[int, str]:
 def checked_rows(key: ShardKey, rows: np.ndarray, failed: Mapping[int, str]) -> np.ndarray:
     dtype = rows.dtype if isinstance(rows, np.ndarray) else type(rows).__name__
     if not isinstance(rows, np.ndarray) or rows.dtype.name not in DTYPES or not rows.dtype.isnative:
-        raise TypeError(f"rows are {dtype}; give a NumPy array of {' or '.join(DTYPES)} (bfloat16 as float32)")
+        raise TypeError(f"rows are {dtype}; give a NumPy array of {', '.join(DTYPES)} (bfloat16 as float32)")
     expected = len(key.samples) - len(failed)
     if rows.ndim == 0 or len(rows) != expected:
         raise ValueError(

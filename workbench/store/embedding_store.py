@@ -113,7 +113,7 @@ class EmbeddingStore:
     # Writing ---------------------------------------------------------------------------------------------------------
 
     def put(self, key: ShardKey, rows: np.ndarray, *, failed: Mapping[int, str] | None = None) -> Shard:
-        """Keep the rows (R, …) of a key's samples, float32 or float16, one for each sample not in `failed`.
+        """Keep the rows (R, …) of a key's samples, float32, float16 or bool, one for each sample not in `failed`.
 
         `failed` maps the index of a sample to the reason why it has no row. An entry that is there and whole stays, and
         is what is returned. bfloat16, which NumPy lacks, is kept as float32. Raises TypeError for another array,

@@ -27,7 +27,7 @@ from workbench.store.rows import Shard
 
 MANIFEST, SAMPLES, VERIFIED = "manifest.json", "samples.txt", "verified.json"
 SAFETENSORS, NPY = "data.safetensors", "data.npy"
-DTYPES = {"float32": "F32", "float16": "F16"}  # NumPy's name and that of safetensors
+DTYPES = {"float32": "F32", "float16": "F16", "bool": "BOOL"}  # NumPy's name and that of safetensors
 LIBRARIES = ("torch", "timm", "open_clip_torch", "transformers", "pillow", "numpy")
 _LONGEST_HEADER = 10_000  # bytes; ours take about a hundred
 
