@@ -19,6 +19,7 @@ _NAMES = {
     "AlignmentPanel": "panels.alignment",
 }
 _MODULES = (
+    "benchmark",
     "claims",
     "data",
     "evaluation",

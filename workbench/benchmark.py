@@ -1,0 +1,76 @@
+"""A model on a benchmark: features through `extract`, numbers through `evaluation`, items matched by id."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.data.benchmarks import Item
+from workbench.evaluation.composition import Choice, choice_accuracy
+from workbench.extract import embeddings, match
+from workbench.models.dual_encoder import DualEncoder
+from workbench.records import Record, Table
+
+
+@dataclass(frozen=True)
+class SubsetChoices(Record):
+    """Choice accuracy of every subset; `macro` is their unweighted mean; `failed` pictures or captions left items out."""
+
+    model: str
+    subsets: dict[str, Choice]
+    failed: int
+
+    @property
+    def macro(self) -> float:
+        return float(np.mean([choice.accuracy for choice in self.subsets.values()]))
+
+    def table(self) -> Table:
+        rows = [(name, *choice.table().rows[0]) for name, choice in self.subsets.items()]
+        rows.append(("macro", f"{100 * self.macro:.2f}", "", str(sum(c.n for c in self.subsets.values()))))
+        left_out = f"; {self.failed} items could not be read" if self.failed else ""
+        header = ("subset", "accuracy [95 %]", "ties", "n")
+        return Table(f"Choice accuracy of {self.model}, percent{left_out}", header, tuple(rows))
+
+
+def choices(model: DualEncoder, items: Sequence[Item], *, store=None, batch_size: int = 32) -> SubsetChoices:
+    """How often the model prefers each picture's true caption over its negatives, by cosine. `store` as in `embeddings`.
+
+    Every item needs as many negatives as the others of its subset. Raises ValueError for no items, or none that can be read.
+    """
+    if not items:
+        raise ValueError("there are no items; read a benchmark first")
+    options = {"store": store, "batch_size": batch_size}
+    images = embeddings(model, {str(item.picture): item.picture for item in items}, **options)
+    captions = {item.id: [item.caption, *item.negatives] for item in items}
+    texts = embeddings(model, captions, modality="text", **options)
+    if not len(images) or not len(texts):
+        failed = {**images.failed, **texts.failed}
+        raise ValueError(f"none of {len(items)} items could be read, for example {next(iter(failed.items()))}")
+    scores = _scores(images, texts, items)
+    whole = {item.id: scores[item.id] for item in items if np.isfinite(scores[item.id]).all()}
+    subsets = {
+        name: np.stack([whole[item.id] for item in items if item.subset == name and item.id in whole])
+        for name in dict.fromkeys(item.subset for item in items if item.id in whole)
+    }
+    found = {name: choice_accuracy(rows[:, 0], rows[:, 1:]) for name, rows in subsets.items()}
+    return SubsetChoices(model.name, found, len(items) - len(whole))
+
+
+def _scores(images, texts, items: Sequence[Item]) -> dict[str, np.ndarray]:
+    """Cosines of every item's captions with its picture, the true one first; NaN where one of both could not be read."""
+    scores = {item.id: np.full(1 + len(item.negatives), np.nan) for item in items}
+    pictures = {item.id: str(item.picture) for item in items}
+    owners = [(name, *name.rpartition("#")[::2]) for name in texts.ids]
+    rows, columns = match(images.ids, [f"{pictures[item]}#{i}" for i, (_, item, _) in enumerate(owners)])
+    cosines = (_unit(images["post"])[rows] * _unit(texts["post"])[columns]).sum(1)
+    for column, cosine in zip(columns, cosines, strict=True):
+        _, item, number = owners[column]
+        scores[item][int(number)] = cosine
+    return scores
+
+
+def _unit(rows) -> np.ndarray:
+    rows = np.asarray(rows, dtype=np.float64)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
