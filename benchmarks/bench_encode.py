@@ -18,8 +18,8 @@ def bare_images(model):
     for start in range(0, len(paths), BATCH):
         opened = [Image.open(path).convert("RGB") for path in paths[start : start + BATCH]]
         pixels = torch.stack([model.image_tower.preprocess(image, model.card.image_size) for image in opened])
-        cells, _ = model.image_tower(pixels)
-        model.head.image(cells.mean(1))
+        _, pooled, _ = model.image_tower(pixels)
+        model.head.image(pooled)
 
 
 @torch.no_grad()

@@ -65,7 +65,9 @@ def peak(n: int) -> float:
 def child(n: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         folder = copies(Path(scratch) / "pictures", n)
-        embeddings(wb.load_model(MODEL, device="cpu"), folder, store=Path(scratch) / "store", batch_size=8, shard_size=32)
+        embeddings(
+            wb.load_model(MODEL, device="cpu"), folder, store=Path(scratch) / "store", batch_size=8, shard_size=32
+        )
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 
 

@@ -147,5 +147,5 @@ def test_a_tar_cut_short(tar):
 
 def test_captions_that_are_not_text(folder, tar):
     (folder / "cats/a.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(ValueError, match="a.txt is not UTF-8"):
+    with pytest.raises(ValueError, match=r"a\.txt is not UTF-8"):
         read_samples(folder, modality="text")

@@ -8,14 +8,11 @@ import pytest
 import torch
 from PIL import Image
 
-import workbench as wb
 from workbench.data.photos import shipped_photos
 from workbench.heads import LinearHead
 from workbench.models.dual_encoder import pick_device
-from workbench.models.paired import AlignmentHead
 from workbench.models.registry import list_models, load_model, skeleton
 from workbench.models.shipped import shipped_names
-from workbench.models.towers import image_tower, text_tower
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +147,7 @@ def test_no_captions(model, texts, error, message):
     ("options", "message"),
     [
         ({"image_size": 16}, "image_size=16; efficientnet_lite0 takes 32 to 2048"),
-        ({"layer": 3}, "layer=3: lite0-minilm only offers layer=-1"),
+        ({"layer": 3}, "layer=3: efficientnet_lite0 gives its last layer only"),
         ({"dense": "maskclip"}, "dense='maskclip'"),
         ({"batch_size": 0}, "batch_size=0"),
     ],
@@ -206,14 +203,6 @@ def test_dtype():
         load_model("lite0-minilm", dtype="int8")
     with pytest.raises(ValueError, match="dtype 32 is not offered"):
         load_model("lite0-minilm", dtype=32)
-
-
-def test_pair_needs_a_head_where_widths_differ():
-    image, text = image_tower("efficientnet_lite0"), text_tower("minilm")
-    with pytest.raises(ValueError, match="1280 wide and the text tower 384; give a head"):
-        wb.pair(image, text)
-    tied = wb.pair(image, text, AlignmentHead(LinearHead(1280, 16), LinearHead(384, 16)))
-    assert tied.embed_dim == tied.encode_image(PHOTOS[0]).post.shape[1] == tied.encode_text("a").post.shape[1] == 16
 
 
 @pytest.mark.parametrize("name", shipped_names())

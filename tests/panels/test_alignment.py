@@ -237,3 +237,17 @@ def test_a_name_is_not_a_model():
 def test_a_photo_that_does_not_ship(model):
     with pytest.raises(ValueError, match="no photo 'dog'; choose one of astronaut"):
         AlignmentPanel(model, picture="dog")
+
+
+def test_dense_variants_are_offered_where_the_tower_has_them(panel, clip_folder):
+    assert panel.dense not in [
+        control for line in panel.box.children if hasattr(line, "children") for control in line.children
+    ]
+    dense = AlignmentPanel(wb.load_model(f"local-dir:{clip_folder}", device="cpu"))
+    assert any(dense.dense in getattr(line, "children", ()) for line in dense.box.children)
+    raw = dense.view.maps.values
+    dense.dense.value = "clearclip"
+    assert dense.view.state.dense == "clearclip"
+    assert not np.allclose(dense.view.maps.values, raw, atol=1e-3)
+    dense.dense.value = "raw"
+    assert np.array_equal(dense.view.maps.values, raw)

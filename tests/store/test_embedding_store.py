@@ -99,7 +99,7 @@ def test_what_is_there_stays(store):
 @pytest.mark.parametrize(
     ("rows", "error", "message"),
     [
-        (some(4, 7, dtype=np.float64), TypeError, r"rows are float64; give a NumPy array of float32 or float16"),
+        (some(4, 7, dtype=np.float64), TypeError, r"rows are float64; give a NumPy array of float32, float16, bool"),
         (some(4, 7).astype(">f4"), TypeError, "rows are >f4"),
         (np.ones((4, 7), int), TypeError, "int64"),
         ([[1.0]], TypeError, "rows are list"),

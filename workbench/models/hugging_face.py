@@ -6,7 +6,6 @@ The picture goes through the model's own processor on its Pillow backend: torchv
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor, nn
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import DualEncoder, Tokenized
+from workbench.models.hub_errors import local_folder, said_clearly
 from workbench.models.hugging_face_towers import TOWERS
 from workbench.models.paired import tokenize_with_offsets
-from workbench.models.weights import check_finite, check_vocabulary, weights_digest
+from workbench.models.weights import check_checkpoint, check_finite, check_vocabulary, weights_digest
 
 
 class HuggingFaceEncoder(DualEncoder):
@@ -83,12 +83,13 @@ def load_hugging_face(name: str, *, device: str, dtype: torch.dtype) -> HuggingF
     """
     from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
-    path = _path(name)
-    with _said_clearly(name, path):
-        _check_kind(name, path)
-        model, info = AutoModel.from_pretrained(path, output_loading_info=True)
-        processor = AutoImageProcessor.from_pretrained(path, backend="pil")
-        tokenizer = AutoTokenizer.from_pretrained(path)
+    place, folder = _place(name)
+    with said_clearly(name, folder):
+        _check_kind(name, place)
+        _check_files(folder)
+        model, info = AutoModel.from_pretrained(place, output_loading_info=True)
+        processor = AutoImageProcessor.from_pretrained(place, backend="pil")
+        tokenizer = AutoTokenizer.from_pretrained(place)
     if info["missing_keys"]:
         missing = ", ".join(sorted(info["missing_keys"])[:3])
         raise ValueError(f"the weights of {name} lack {missing} …, which would be random; get a complete checkpoint")
@@ -101,59 +102,36 @@ def skeleton_hugging_face(name: str) -> HuggingFaceEncoder:
     """The same model without weights, on the meta device: shapes only, for planning."""
     from transformers import AutoConfig, AutoModel
 
-    path = _path(name)
-    with _said_clearly(name, path):
-        _check_kind(name, path)
+    place, _ = _place(name)
+    with said_clearly(name):
+        _check_kind(name, place)
         with torch.device("meta"):
-            model = AutoModel.from_config(AutoConfig.from_pretrained(path))
+            model = AutoModel.from_config(AutoConfig.from_pretrained(place))
     return HuggingFaceEncoder(model, None, None, _card(name, model, None), device="meta", dtype=torch.float32)
 
 
-def _path(name: str) -> str:
-    """A folder with its ~ expanded, or a hub name as it stands."""
-    path = name.removeprefix("transformers:")
-    return str(Path(path).expanduser()) if path.startswith("~") else path
+def _place(name: str) -> tuple[str, Path | None]:
+    """A folder with its ~ expanded, or a hub name as it stands; and the folder."""
+    place = name.removeprefix("transformers:")
+    folder = local_folder(place)
+    if folder is not None and not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} has no config.json; give a folder that transformers saved")
+    return place if folder is None else str(folder), folder
 
 
-def _check_kind(name: str, path: str) -> None:
+def _check_files(folder: Path | None) -> None:
+    for file in folder.glob("*.bin") if folder is not None else ():
+        check_checkpoint(file)
+
+
+def _check_kind(name: str, place: str) -> None:
     from transformers import AutoConfig
 
-    folder = Path(path)
-    if folder.is_dir() and not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} has no config.json; give a folder that transformers saved")
-    kind = AutoConfig.from_pretrained(path).model_type
+    kind = AutoConfig.from_pretrained(place).model_type
     if kind not in TOWERS:
-        raise ValueError(f"{name} is a {kind!r} model; read so far: {', '.join(TOWERS)}")
-
-
-@contextmanager
-def _said_clearly(name: str, path: str):
-    """transformers' failures as one sentence with the next step."""
-    from safetensors import SafetensorError
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    except FileNotFoundError:
-        raise
-    except SafetensorError as error:
         raise ValueError(
-            f"the weights of {name} are cut short or damaged ({error}); download or copy them again"
-        ) from error
-    except RuntimeError as error:
-        raise ValueError(f"the weights of {name} do not fit its configuration: {str(error)[:300]}") from error
-    except OSError as error:
-        if Path(path).is_dir():
-            raise FileNotFoundError(f"{path} is incomplete: {str(error).splitlines()[0]}") from error
-        raise ConnectionError(
-            f"{name} is not on this machine and the hub does not answer; where there is a network, unset HF_HUB_OFFLINE; "
-            "else download it elsewhere, copy the folder here and load 'transformers:<folder>'"
-        ) from error
-    finally:
-        if shown:
-            logging.enable_progress_bar()
+            f"{name} is a {kind!r} model; read so far: {', '.join(TOWERS)}. A tower of one modality goes into pair()"
+        )
 
 
 def _card(name: str, model: nn.Module, processor) -> ModelCard:

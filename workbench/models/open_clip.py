@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import DualEncoder, Tokenized
+from workbench.models.hub_errors import said_clearly
 from workbench.models.open_clip_folder import check_folder
 from workbench.models.open_clip_towers import activation_of, image_reader, text_reader
 from workbench.models.weights import check_checkpoint, check_finite, check_vocabulary, weights_digest
@@ -172,56 +173,22 @@ def _open_clip_id(name: str, weights, *, need_weights: bool = True) -> tuple[str
 @contextmanager
 def _said_clearly(name: str):
     """open_clip's failures as one sentence with the next step, the original behind it."""
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
-    from safetensors import SafetensorError
-
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.CRITICAL)  # open_clip logs at the root, in the middle of a notebook, what we say below
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), said_clearly(name):
             warnings.simplefilter("ignore")
             yield
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
-        raise ConnectionError(_unreachable(name)) from error
-    except SafetensorError as error:
-        raise ValueError(
-            f"the weights of {name} are cut short or damaged ({error}); download or copy them again"
-        ) from error
-    except RuntimeError as error:
-        raise _explained(name, error) from error
-    except OSError as error:  # a text tower of transformers asks the hub for its configuration
+    except ConnectionError as error:
+        if not name.startswith("local-dir:"):
+            raise
         raise ConnectionError(
-            f"{name} needs a text tower of transformers that is not on this machine ({_first_lines(error, 1)}); where there "
-            "is a network, unset HF_HUB_OFFLINE; else set hf_model_name in its configuration to a folder with that tower"
-        ) from error
-    except (KeyError, TypeError, AssertionError, AttributeError) as error:  # what its constructors leave unchecked
-        raise ValueError(
-            f"open_clip builds no model from the configuration of {name} ({type(error).__name__}: {_first_lines(error)}); "
-            "compare its model_cfg with one that open_clip saved"
+            f"{name} needs a text tower or tokenizer of transformers that is not on this machine; where there is a network, "
+            "unset HF_HUB_OFFLINE; else set hf_model_name and hf_tokenizer_name in its configuration to folders that hold them"
         ) from error
     finally:
         root.setLevel(level)
-
-
-def _explained(name: str, error: RuntimeError) -> Exception:
-    said = str(error)
-    if "Failed to download" in said or "HF Hub" in said:
-        return ConnectionError(_unreachable(name))
-    if "loading state_dict" in said or "size mismatch" in said:
-        return ValueError(f"the weights of {name} do not fit its configuration: {_first_lines(error)}")
-    return ValueError(f"{name} could not be loaded: {_first_lines(error)}")
-
-
-def _unreachable(name: str) -> str:
-    return (
-        f"{name} is not on this machine and the hub does not answer; where there is a network, unset HF_HUB_OFFLINE; "
-        "else download it elsewhere, copy the folder here and load 'local-dir:<folder>'"
-    )
-
-
-def _first_lines(error: Exception, n: int = 3) -> str:
-    return " ".join(line.strip() for line in str(error).splitlines()[:n])[:400]
 
 
 def _closest(name: str, known: list[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 
 import torch
@@ -10,9 +11,15 @@ from torch import Tensor, nn
 
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.heads import Identity
+from workbench.models import towers
 from workbench.models.card import ModelCard
-from workbench.models.dual_encoder import DualEncoder, Tokenized
-from workbench.models.towers import MiniLM
+from workbench.models.dual_encoder import DualEncoder, Tokenized, pick_device, pick_dtype
+from workbench.models.image_tower import ImageTower
+from workbench.models.meta_pass import meta_twin
+from workbench.models.reading import check_dense
+from workbench.models.text_tower import TextTower
+from workbench.models.weights import weights_digest
+from workbench.models.words import words_of_encoding
 
 
 class AlignmentHead(nn.Module):
@@ -28,15 +35,43 @@ class AlignmentHead(nn.Module):
 
 
 class PairedEncoder(DualEncoder):
-    """Frozen towers, a light head on top; patch tokens are the image head applied to every cell of the feature map."""
+    """Two towers, a light head on top; patch and word tokens are the heads applied to every cell and every token state.
+
+    The towers are frozen: only the head learns. With `frozen=False` every weight of both learns too; to train a part, set
+    `requires_grad_` on parts of `image_tower` and `text_tower` afterwards.
+    """
 
     _trims_padding = True
 
-    def __init__(self, image: nn.Module, text: MiniLM, head: AlignmentHead, card: ModelCard, **placement):
-        image.requires_grad_(False)
-        text.requires_grad_(False)
+    def __init__(
+        self,
+        image: ImageTower,
+        text: TextTower,
+        head: AlignmentHead,
+        card: ModelCard,
+        *,
+        frozen: bool = True,
+        **placement,
+    ):
+        image.requires_grad_(not frozen)
+        text.requires_grad_(not frozen)
         super().__init__(nn.ModuleDict({"image": image, "text": text, "head": head}), card, **placement)
         self.image_tower, self.text_tower, self.head = image, text, head
+        sides = {"image": [image, head.image], "text": [text, head.text]}
+        self._deciding = {(side, kind): nn.ModuleList(parts[:kind]) for side, parts in sides.items() for kind in (1, 2)}
+
+    @property
+    def tokenizer(self):
+        return self.text_tower.tokenizer
+
+    def deciding(self, modality: str, kind: str) -> nn.Module:
+        """The tower for "pre", and its side of the head too for "post" and "tokens"."""
+        return self._deciding[modality, 1 if kind == "pre" else 2]
+
+    def identity(self, modality: str, kind: str) -> str:
+        """As in the base class, and how the tower is built and pools: two poolings of one tower have the same weights."""
+        tower = self.image_tower if modality == "image" else self.text_tower
+        return hashlib.sha256((super().identity(modality, kind) + tower.recipe).encode()).hexdigest()
 
     @property
     def logit_scale(self) -> float:
@@ -50,17 +85,27 @@ class PairedEncoder(DualEncoder):
     def text_projector(self) -> Projector:
         return self.head.text.projector()
 
+    @property
+    def image_layers(self) -> int:
+        return max(self.image_tower.layers, 1)
+
+    @property
+    def text_layers(self) -> int:
+        return max(self.text_tower.layers, 1)
+
     def forward_image(
         self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
     ) -> ImageFeatures:
-        self._last_layer_only(layer, dense)
-        cells, grid = self.image_tower(pixels)  # (B, P, d_i)
-        pre = cells.mean(1)
+        check_dense(dense, self.dense_variants, "a pair reads its image tower as it is: give dense='raw'")
+        cells, pre, grid = self.image_tower(pixels, layer)  # (B, P, d_i), (B, d_i)
+        if tokens and grid is None:
+            raise ValueError(
+                f"{self.image_tower.name} has no patch grid: it keeps no patches that lie on one; use tokens=False"
+            )
         return ImageFeatures(pre, self.head.image(pre), self.head.image(cells) if tokens else None, grid)
 
     def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
-        self._last_layer_only(layer)
-        states, pre = self.text_tower(ids, mask)  # (B, T, d_t), (B, d_t)
+        states, pre = self.text_tower(ids, mask, layer)  # (B, T, d_t), (B, d_t)
         counts = mask & ~self.text_tower.special(ids)
         return TextFeatures(
             pre, self.head.text(pre), self.head.text(states) if tokens else None, counts if tokens else None
@@ -72,11 +117,17 @@ class PairedEncoder(DualEncoder):
     def _check_image_size(self, size: int) -> None:
         self.image_tower.check_image_size(size)
 
-    def _grid(self, size: int) -> tuple[int, int]:
+    def _grid(self, size: int) -> tuple[int, int] | None:
         return self.image_tower.grid(size)
 
     def _tokenize(self, texts: list[str]) -> Tokenized:
-        return tokenize_with_offsets(self.text_tower.tokenizer, texts, self.text_tower.context_length)
+        tokenized = tokenize_with_offsets(self.text_tower.tokenizer, texts, self.text_tower.context_length)
+        empty = (~tokenized.mask.any(1)).nonzero().flatten().tolist()
+        if empty:
+            raise ValueError(
+                f"caption {empty[0]} has no token that {self.text_tower.name} knows: {texts[empty[0]]!r:.80}; say it in words"
+            )
+        return tokenized
 
 
 def tokenize_with_offsets(tokenizer, texts: list[str], context_length: int, padding: bool | str = True) -> Tokenized:
@@ -92,52 +143,91 @@ def tokenize_with_offsets(tokenizer, texts: list[str], context_length: int, padd
         return_tensors="pt",
         return_attention_mask=True,
     )
-    words, word_ids = [], []
-    for m, text in enumerate(clipped):
-        ids = cut.word_ids(m)
-        spans = [
-            full.word_to_chars(m, w) for w in range(1 + max((i for i in full.word_ids(m) if i is not None), default=-1))
-        ]
-        words.append([text[span.start : span.end] for span in spans])
-        word_ids.append(ids)
+    split = [words_of_encoding(full, cut, m, text) for m, text in enumerate(clipped)]
+    words, word_ids = [each[0] for each in split], [each[1] for each in split]
     lengths = tuple(len(ids) for ids in full["input_ids"])
     return Tokenized(cut["input_ids"], cut["attention_mask"].bool(), words, word_ids, lengths)
 
 
-def pair(image_tower: nn.Module, text_tower: MiniLM, head: AlignmentHead | None = None, **placement) -> PairedEncoder:
+def pair(
+    image_tower: ImageTower | str,
+    text_tower: TextTower | str,
+    head: AlignmentHead | None = None,
+    *,
+    frozen: bool = True,
+    device: str | torch.device = "cpu",
+    dtype: str | torch.dtype = "auto",
+) -> PairedEncoder:
     """Tie any two towers: features meet through `head`, or as they are where both towers are equally wide.
 
-    Raises ValueError where the widths differ and no head is given. `device`, `dtype` as in `load_model`.
+    Towers come from `models.towers` or are named as there ("timm:…", "transformers:…", "efficientnet_lite2", "minilm").
+    They are frozen; `frozen=False` lets every weight of both learn with the head. `device`, `dtype` as in `load_model`.
+    Raises ValueError where the widths differ and no head is given, or where a head does not take a tower's width.
     """
+    image = towers.image_tower(image_tower) if isinstance(image_tower, str) else image_tower
+    text = towers.text_tower(text_tower) if isinstance(text_tower, str) else text_tower
+    if not isinstance(image, ImageTower) or not isinstance(text, TextTower):
+        kinds = f"{type(image).__name__} and {type(text).__name__}"
+        raise TypeError(
+            f"pair ties an image tower to a text tower, not {kinds}; make them with image_tower and text_tower"
+        )
     if head is None:
-        if image_tower.width != text_tower.width:
+        if image.width != text.width:
             raise ValueError(
-                f"the image tower is {image_tower.width} wide and the text tower {text_tower.width}; "
+                f"the image tower is {image.width} wide and the text tower {text.width}; "
                 "give a head, for example AlignmentHead(LinearHead(d_i, d), LinearHead(d_t, d))"
             )
-        head = AlignmentHead(Identity(image_tower.width), Identity(text_tower.width))
-    placement = {"device": "cpu", "dtype": torch.float32, **placement}
-    return PairedEncoder(image_tower, text_tower, head, pair_card(image_tower, text_tower, head), **placement)
+        head = AlignmentHead(Identity(image.width), Identity(text.width))
+    placement = {"device": pick_device(device), "dtype": pick_dtype(dtype)}
+    return PairedEncoder(image, text, head, pair_card(image, text, head), frozen=frozen, **placement)
 
 
-def pair_card(image: nn.Module, text: MiniLM, head: AlignmentHead, **known) -> ModelCard:
+def _joint_width(head: AlignmentHead, image: ImageTower, text: TextTower) -> int:
+    """What both sides of the head give. Raises ValueError for a side that takes another width than its tower has, or gives
+    another than its twin."""
+    given = {}
+    for side, module, tower in (("image", head.image, image), ("text", head.text, text)):
+        dtype = next((p.dtype for p in module.parameters()), torch.float32)
+        try:
+            given[side] = meta_twin(module)(torch.empty(1, tower.width, device="meta", dtype=dtype)).shape[-1]
+        except RuntimeError as error:
+            raise ValueError(
+                f"the {side} tower is {tower.width} wide, which the {side} head does not take ({error}); make them agree"
+            ) from error
+    if given["image"] != given["text"]:
+        raise ValueError(
+            f"the image head gives {given['image']} numbers and the text head {given['text']}; make them agree"
+        )
+    return given["text"]
+
+
+def pair_card(image: ImageTower, text: TextTower, head: AlignmentHead, **known) -> ModelCard:
     """The card of a pair, read off its parts; `known` overrides fields (name, notes, digest …)."""
-    projector = head.text.projector()
     fields = {
         "name": f"{image.name} + {text.name}",
         "source": f"{image.source}; {text.source}",
         "parameters": sum(p.numel() for part in (image, text, head) for p in part.parameters()),
         "d_i": image.width,
         "d_t": text.width,
-        "d": projector.weight.shape[0],
+        "d": _joint_width(head, image, text),
         "image_size": image.image_size,
         "grid": image.grid(image.image_size),
         "context_length": text.context_length,
         "preprocess": f"{image.image_size} px: {image.preprocess_words}",
         "mean": image.mean,
         "std": image.std,
-        "digest": (image.digest + text.digest)[:16],
-        "licence": image.licence,
+        "digest": known["digest"] if "digest" in known else _pair_digest(image, text, head),
+        "licence": f"image tower {image.licence}, text tower {text.licence}",
+        "activation": image.activation,
+        "notes": (*image.notes, *text.notes),
         **known,
     }
     return ModelCard(**fields)
+
+
+def _pair_digest(image: ImageTower, text: TextTower, head: AlignmentHead) -> str:
+    """Of all three: the same towers under another head are another model. "" where a tower has no weights."""
+    if not image.digest or not text.digest:
+        return ""
+    parts = f"{image.digest} {text.digest} {weights_digest(head)}"
+    return hashlib.sha256(parts.encode()).hexdigest()[:16]

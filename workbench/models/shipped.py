@@ -29,8 +29,8 @@ def read_config(name: str) -> dict:
 def load_shipped(name: str, *, device: str, dtype: torch.dtype, load_weights: bool = True) -> PairedEncoder:
     """A shipped model; without weights it has the shapes only."""
     config = read_config(name)
-    image = image_tower(config["image_tower"], load_weights=load_weights)
-    text = text_tower(config["text_tower"], load_weights=load_weights)
+    image = image_tower(config["image_tower"], pretrained=load_weights)
+    text = text_tower(config["text_tower"], pretrained=load_weights)
     head = _build_head(config, image, text)
     digest = ""
     if load_weights:

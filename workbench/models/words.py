@@ -64,7 +64,7 @@ def _of_transformers(tokenizer, texts: list[str], ids: Tensor) -> Words:
     for text, row in zip(texts, ids.tolist(), strict=True):
         clean = tokenizer.clean_fn(text)
         full = tokenizer.tokenizer([clean], truncation=False, verbose=False)
-        spelled, indices = words_of_encoding(full, 0, clean)
+        spelled, indices = words_of_encoding(full, full, 0, clean)
         words.append(spelled)
         kept = indices[: len(row)]
         if row[-1] in tokenizer.tokenizer.all_special_ids:  # cut: the end of the text took a piece's place
@@ -74,26 +74,31 @@ def _of_transformers(tokenizer, texts: list[str], ids: Tensor) -> Words:
     return words, word_ids, tuple(lengths)
 
 
-def words_of_encoding(encoding, m: int, text: str) -> tuple[list[str], list[int | None]]:
-    """Caption m's words as typed, and the word of each of its tokens (None for special ones), from a fast tokenizer.
+def words_of_encoding(full, cut, m: int, text: str) -> tuple[list[str], list[int | None]]:
+    """Caption m's words as typed, and the word of every token of its cut version (None for special ones).
 
-    The trap: SentencePiece tokenizers that never split at spaces (Gemma's, in SigLIP 2) call a whole caption one word;
-    there the spaces decide.
+    `full` and `cut` come from a fast tokenizer. The trap: SentencePiece that never splits at spaces (Gemma's, in SigLIP 2)
+    calls a whole caption one word; there the spaces decide.
     """
-    indices = encoding.word_ids(m)
-    n = 1 + max((i for i in indices if i is not None), default=-1)
-    if n == 1 and len(text.split()) > 1:
-        return _split_at_spaces(encoding, m, text)
-    spans = [encoding.word_to_chars(m, w) for w in range(n)]
-    return [text[span.start : span.end] for span in spans], indices
+    count = 1 + max((i for i in full.word_ids(m) if i is not None), default=-1)
+    if count == 1 and len(text.split()) > 1:
+        return _split_at_spaces(cut, m, text)
+    spans = [full.word_to_chars(m, w) for w in range(count)]
+    spelled = ["" if span is None else text[span.start : span.end].strip() for span in spans]
+    index = {
+        w: n for n, w in enumerate(w for w in range(count) if spelled[w])
+    }  # byte-level ones count a space as a word
+    return [word for word in spelled if word], [index.get(i) for i in cut.word_ids(m)]
 
 
-def _split_at_spaces(encoding, m: int, text: str) -> tuple[list[str], list[int | None]]:
-    spans = [match.span() for match in re.finditer(r"\S+", text)]
-    one = encoding.encodings[m]
-    indices: list[int | None] = []
-    for (start, end), special in zip(one.offsets, one.special_tokens_mask, strict=True):
-        # A piece may begin with the space in front of its word, so its last character decides.
-        holds = [w for w, (first, last) in enumerate(spans) if first < end <= last and start < end]
-        indices.append(holds[0] if holds and not special else None)
-    return [text[first:last] for first, last in spans], indices
+def _split_at_spaces(cut, m: int, text: str) -> tuple[list[str], list[int | None]]:
+    """The same at spaces, by where a token's characters stand; one that reaches over several words goes to the first."""
+    found = list(re.finditer(r"\S+", text))
+
+    def word_of(t: int) -> int | None:
+        chars = cut.token_to_chars(m, t)
+        if chars is None:
+            return None
+        return next((w for w, word in enumerate(found) if chars.start < word.end() and word.start() < chars.end), None)
+
+    return [word.group() for word in found], [None if i is None else word_of(t) for t, i in enumerate(cut.word_ids(m))]

@@ -45,6 +45,7 @@ class State:
     centred: bool = False
     in_context: bool = False
     image_size: int | None = None
+    dense: str = "raw"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class AlignmentPanel:
                 f"no photo {picture!r}; choose one of {', '.join(self.pictures)}, or add_picture() yours later"
             )
         caption = caption or shipped_photos()[picture].caption
-        self._image_cache: dict[tuple[str, int], ImageFeatures] = {}
+        self._image_cache: dict[tuple[str, int, str], ImageFeatures] = {}
         self._text_cache: dict[tuple[str, ...], Tensor] = {}
         self.view: View | None = None
         self._build(picture, caption)
@@ -95,7 +96,7 @@ class AlignmentPanel:
         size = state.image_size or self.model.card.image_size
         words = readings(state.caption)
         everyday = self._alone(EVERYDAY_WORDS)
-        image, reference = self._encoded(state.picture, size), everyday if state.centred else None
+        image, reference = self._encoded(state.picture, size, state.dense), everyday if state.centred else None
         vectors = self._in_caption(state.caption, words) if state.in_context else self._alone(tuple(words))
         maps = word_maps(image, words, vectors, normalize=state.normalize, reference=reference)
         state = replace(state, reading=min(state.reading, len(words) - 1))
@@ -104,10 +105,11 @@ class AlignmentPanel:
         seen = self.model.seen(self.pictures[state.picture].image, size)
         return View(state, maps, seen, patch, tuple(maps.best_readings(*patch)), tuple(common.best_readings(*patch)))
 
-    def _encoded(self, name: str, size: int) -> ImageFeatures:
-        key = (name, size)
+    def _encoded(self, name: str, size: int, dense: str) -> ImageFeatures:
+        key = (name, size, dense)
         if key not in self._image_cache:
-            self._image_cache[key] = self.model.encode_image(self.pictures[name].image, tokens=True, image_size=size)
+            picture = self.pictures[name].image
+            self._image_cache[key] = self.model.encode_image(picture, tokens=True, image_size=size, dense=dense)
         return self._image_cache[key]
 
     def _alone(self, words: tuple[str, ...]) -> Tensor:
@@ -153,6 +155,12 @@ class AlignmentPanel:
             tooltip="Each word as its own text, or its tokens in the caption",
             **half,
         )
+        self.dense = W.Dropdown(
+            options=self.model.dense_variants,
+            description="Patches",
+            tooltip="How the last block of the image tower is read: as trained, or for dense maps",
+            **half,
+        )
         self.status, self.summary, self.details = W.HTML(), W.HTML(), W.HTML()
         self.figure: go.FigureWidget | None = None
         self._frame = W.Box(layout=W.Layout(overflow="auto"))
@@ -162,11 +170,13 @@ class AlignmentPanel:
             self.caption,
             row(self.map, self.correction),
             row(self.grid, self.meaning),
+            *([row(self.dense)] if len(self.model.dense_variants) > 1 else []),
         )
         self.box = W.VBox(
             [*controls, self.words, self._frame, self.status, self.summary, row(self.patch), self.details]
         )
-        for control in (self.picture, self.caption, self.grid, self.map, self.correction, self.meaning, self.patch):
+        choices = (self.picture, self.grid, self.map, self.correction, self.meaning, self.dense, self.patch)
+        for control in (self.caption, *choices):
             control.observe(self._changed, names="value")
         self.upload.observe(self._uploaded, names="value")
 
@@ -184,7 +194,7 @@ class AlignmentPanel:
     def _state(self) -> State:
         return State(
             self.picture.value, self.caption.value, self.view.state.reading if self.view else 0, self.patch.value,
-            self.map.value, self.correction.value, self.meaning.value, self.grid.value,
+            self.map.value, self.correction.value, self.meaning.value, self.grid.value, self.dense.value,
         )  # fmt: skip
 
     def _changed(self, change) -> None:
