@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from workbench.benchmark import choices
+from workbench.benchmark import SubsetChoices, choices, sugarcrepe_claim
 from workbench.data.benchmarks import SUGARCREPE, Item, sugarcrepe
-from workbench.evaluation import choice_accuracy
+from workbench.evaluation import Choice, choice_accuracy
 from workbench.models.registry import load_model
 
 
@@ -84,6 +84,16 @@ def test_another_format_is_refused(folder, content):
     (folder / "sugarcrepe/add_att.json").write_text(content)
     with pytest.raises(ValueError, match="is not SugarCrepe's format"):
         sugarcrepe(folder)
+
+
+def test_the_published_number_waits_for_its_weights_or_is_met_or_not(folder, model):
+    assert sugarcrepe_claim(None).verdict == "needs weights"
+    found = choices(model, sugarcrepe(folder))
+    claim = sugarcrepe_claim(found)
+    assert (claim.n, claim.measured) == (28, found.macro)
+    assert claim.verdict == "contradicted"  # a random model does not meet it
+    met = {name: Choice(0.7305, 0.0, 10, (0.7, 0.8)) for name in SUGARCREPE}
+    assert sugarcrepe_claim(SubsetChoices("x", met, 0)).verdict == "reproduced"
 
 
 def test_no_items(model):

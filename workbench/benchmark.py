@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from workbench.claims import Claim
 from workbench.data.benchmarks import Item
 from workbench.evaluation.composition import Choice, choice_accuracy
 from workbench.extract import embeddings, match
@@ -74,3 +75,23 @@ def _scores(images, texts, items: Sequence[Item]) -> dict[str, np.ndarray]:
 def _unit(rows) -> np.ndarray:
     rows = np.asarray(rows, dtype=np.float64)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def sugarcrepe_claim(found: SubsetChoices | None) -> Claim:
+    """The published number that the whole path has to meet: OpenAI ViT-B/32 on SugarCrepe, macro accuracy 0.7308 ± 0.001.
+
+    A wrong activation or resizing moves it by more. None where weights or pictures are missing.
+    """
+    return Claim(
+        id="B-sugarcrepe",
+        paper="2306.14610",
+        statement="macro accuracy of OpenAI ViT-B/32 over SugarCrepe's seven subsets",
+        kind="exact",
+        expected=0.7308,
+        measured=None if found is None else found.macro,
+        n=0 if found is None else sum(choice.n for choice in found.subsets.values()),
+        seeds=(),
+        interval=None,
+        scale="SugarCrepe, COCO val2017",
+        margin=0.001,
+    )

@@ -37,7 +37,7 @@ class RedModel:
     def __init__(self, sign):
         self.sign = sign
 
-    def encode_image(self, images, *, tokens=False, dense="raw", image_size=None):
+    def encode_image(self, images, *, tokens=False, dense="raw", image_size=None, batch_size=None):
         images = images if isinstance(images, list) else [images]
         cells = torch.stack(
             [torch.tensor(np.asarray(i, dtype=np.float32)[::8, ::8, :2] / 255).reshape(-1, 2) for i in images]

@@ -120,7 +120,10 @@ def changed(folder, change):
         (lambda c: c.update(model_cfg=3), "no 'model_cfg' with a model"),
         (lambda c: c["model_cfg"].pop("vision_cfg"), "has no 'vision_cfg'"),
         (lambda c: c["model_cfg"].update(embed_dim="x"), "embed_dim is 'x'; give the joint width"),
-        (lambda c: c["model_cfg"].update(nonsense=1), "no model can be built from the configuration.*nonsense.*compare"),
+        (
+            lambda c: c["model_cfg"].update(nonsense=1),
+            "no model can be built from the configuration.*nonsense.*compare",
+        ),
         (
             lambda c: c["model_cfg"]["text_cfg"].update(heads=7),
             "no model can be built from the configuration.*divisible.*compare",
@@ -136,7 +139,11 @@ def test_a_configuration_that_does_not_match(copy, change, message):
 
 def test_a_text_tower_that_only_the_hub_has(copy):
     changed(copy, lambda c: c["model_cfg"]["text_cfg"].update(hf_model_name="org/bert"))
-    refused(copy, ConnectionError, "needs a text tower or tokenizer of transformers that is not on this machine.*hf_model_name")
+    refused(
+        copy,
+        ConnectionError,
+        "needs a text tower or tokenizer of transformers that is not on this machine.*hf_model_name",
+    )
 
 
 def test_a_tokenizer_that_does_not_match(copy):

@@ -95,20 +95,17 @@ def write_text_model(folder):
     return folder
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
-def folder(request, tmp_path_factory):
+def write_family(family, folder):
+    """A random model of a family in open_clip's local-dir format."""
     import open_clip
     from open_clip.factory import add_model_config
     from safetensors.torch import save_file
 
-    folder = tmp_path_factory.mktemp("family")
-    config = {"embed_dim": 20, "text_cfg": TEXT, **FAMILIES[request.param]}
+    config = {"embed_dim": 20, "text_cfg": TEXT, **FAMILIES[family]}
     if hub := config["text_cfg"].get("hf_model_name"):
         config["text_cfg"] = {**config["text_cfg"], "hf_model_name": str(write_text_model(folder / hub))}
         save_tokenizer(folder)
-    name = "tiny-" + request.param.replace(" ", "-").replace(",", "")
-    if request.param == "coca":
-        name = "coca-tiny"
+    name = "coca-tiny" if family == "coca" else "tiny-" + family.replace(" ", "-").replace(",", "")
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3}
     (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config, "preprocess_cfg": preprocess}))
     (folder / f"{name}.json").write_text(json.dumps(config))
@@ -118,6 +115,12 @@ def folder(request, tmp_path_factory):
     # CoCa's decoder leaves a projection uninitialised, and what memory holds may be NaN, which loading refuses.
     finite = {key: value.nan_to_num(0.0, 0.0, 0.0).contiguous() for key, value in model.state_dict().items()}
     save_file(finite, folder / "open_clip_model.safetensors")
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def folder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("family")
+    write_family(request.param, folder)
     return request.param, folder
 
 

@@ -25,6 +25,7 @@ import torch
 from workbench.extract.work import Job, Worker
 from workbench.hardware.cpu import usable_cores
 from workbench.models.hooks import portable
+from workbench.progress import bar
 from workbench.store import EmbeddingStore
 
 ATTEMPTS = 8  # of a shard whose worker dies; Ray's own default is no end
@@ -84,7 +85,6 @@ def _cause(error: Exception) -> str:
 
 def _run(ray, worker: Worker, store: EmbeddingStore, jobs: list[Job], pool: int, gpu: bool) -> None:
     import ray.data
-    from tqdm.auto import tqdm
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False  # ours counts samples
@@ -104,9 +104,9 @@ def _run(ray, worker: Worker, store: EmbeddingStore, jobs: list[Job], pool: int,
             max_restarts=ATTEMPTS,
             max_task_retries=ATTEMPTS,
         )
-    with tqdm(total=sum(len(job.samples) for job in jobs), desc="samples on Ray", delay=1, leave=False) as bar:
+    with bar(what="samples on Ray", total=sum(len(job.samples) for job in jobs)) as done:
         for row in shards.iter_rows():
-            bar.update(len(jobs[row["shard"]].samples))
+            done.update(len(jobs[row["shard"]].samples))
 
 
 def import_ray():

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-from tqdm.auto import tqdm
 
 from workbench.data.samples import Sample, read_samples
 from workbench.extract.attempts import REASON, attempt
 from workbench.extract.result import Embeddings
 from workbench.extract.work import Job, Task, Worker
 from workbench.models.dual_encoder import DualEncoder
+from workbench.progress import bar
 from workbench.store import EmbeddingStore, Rows, ShardKey, plan_shards, sample_digest
 
 ROWS, ROWS_OF_TOKENS = 1024, 128  # of a shard, on average: a few MB, or some dozen
@@ -76,23 +76,21 @@ def keep(worker: Worker, store: EmbeddingStore, job: Job) -> None:
 
 
 def _run_here(worker: Worker, store: EmbeddingStore, jobs: list[Job]) -> None:
-    with _bar(sum(len(job.samples) for job in jobs), worker.task.modality) as bar:
+    with _bar(sum(len(job.samples) for job in jobs), worker.task.modality) as done:
         for job in jobs:
             keep(worker, store, job)
-            bar.update(len(job.samples))
+            done.update(len(job.samples))
 
 
-def _bar(total: int, modality: str) -> tqdm:
-    return tqdm(total=total, desc="pictures" if modality == "image" else "captions", delay=1, leave=False)
+def _bar(total: int, modality: str):
+    return bar(what="pictures" if modality == "image" else "captions", total=total)
 
 
 def _digested(samples: list[Sample]) -> tuple[list[tuple[Sample, str]], dict[str, str]]:
     """Samples with the digest of their bytes, and by id why others could not be read at all."""
     whole, unreadable = [], {}
     with ThreadPoolExecutor(4) as pool:
-        for sample, found in zip(
-            samples, tqdm(pool.map(_digest, samples), "reading", len(samples), delay=1, leave=False), strict=True
-        ):
+        for sample, found in zip(samples, bar(pool.map(_digest, samples), "reading", total=len(samples)), strict=True):
             if isinstance(found, Exception):
                 unreadable[sample.id] = str(found)
             else:
@@ -124,13 +122,13 @@ def _jobs(worker: Worker, whole: list[tuple[Sample, str]], size: int) -> list[Jo
 
 def _in_memory(worker: Worker, jobs: list[Job], failed: dict[str, str]) -> Embeddings:
     ids, parts = [], {kind: [] for kind in worker.task.kinds}
-    with _bar(sum(len(job.samples) for job in jobs), worker.task.modality) as bar:
+    with _bar(sum(len(job.samples) for job in jobs), worker.task.modality) as done:
         for job in jobs:
             arrays, bad = worker.compute(job.samples)
             ids += _kept_ids(job, bad, failed)
             for kind, rows in arrays.items():
                 parts[kind].append(rows)
-            bar.update(len(job.samples))
+            done.update(len(job.samples))
     arrays = {kind: _joined(rows) for kind, rows in parts.items()}
     return Embeddings(tuple(ids), arrays, failed, len(jobs), len(jobs))
 

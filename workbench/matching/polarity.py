@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from workbench.matching.maps import similarity_map
+from workbench.progress import bar
 from workbench.records import Record, Table, rounded
 
 
@@ -75,7 +75,7 @@ def map_polarity(
         raise ValueError(f"{len(images)} pictures and {len(captions)} captions; give one caption for each picture")
     apart = [
         halves_apart(*_map_and_score(model, image, caption, dense, image_size), n=n, seed=seed)
-        for image, caption in zip(tqdm(images, "polarity", delay=1, leave=False), captions, strict=True)
+        for image, caption in zip(bar(images, "polarity"), captions, strict=True)
     ]
     mean = torch.stack(apart).mean(0)
     return Polarity(mean[0].item(), mean[1:].abs().max().item(), len(images), n)
@@ -88,7 +88,8 @@ def _map_and_score(model, image, caption: str, dense: str, image_size: int | Non
 
     def score_kept(masks: Tensor) -> Tensor:
         pictures = [_painted(seen, mask.reshape(features.grid).numpy()) for mask in masks]
-        return F.cosine_similarity(model.encode_image(pictures, image_size=image_size).post, text)
+        left = model.encode_image(pictures, image_size=image_size, batch_size=len(pictures))
+        return F.cosine_similarity(left.post, text)
 
     return similarity_map(features.tokens[0], text)[0], score_kept
 

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
 from workbench.data.pictures import open_picture
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
 from workbench.models.weights import weights_digest
 from workbench.models.words import tokenizer_digest
+from workbench.progress import bar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -342,8 +342,7 @@ def _batches(items: Sequence, size: int, what: str):
     if _whole("batch_size", size) < 1:
         raise ValueError(f"batch_size={size}; give a positive number")
     starts = range(0, len(items), size)
-    # A bar only where there is something to wait for.
-    for start in tqdm(starts, desc=what, leave=False, delay=1, disable=len(starts) == 1 or None):
+    for start in bar(starts, what) if len(starts) > 1 else starts:
         yield items[start : start + size]
 
 
