@@ -16,6 +16,8 @@ _NAMES = {
     "list_models": "models.registry",
     "load_model": "models.registry",
     "pair": "models.paired",
+    "image_tower": "models.towers",
+    "text_tower": "models.towers",
     "AlignmentPanel": "panels.alignment",
 }
 _MODULES = (

@@ -108,6 +108,6 @@ def _row(claim: Claim) -> tuple[str, ...]:
     if claim.interval is not None:
         measured += f" [{claim.interval[0]:+.3f}, {claim.interval[1]:+.3f}]"
     expected = (
-        f"{claim.expected:+.3g}" if claim.kind != "direction" else ("above 0" if claim.expected > 0 else "below 0")
+        f"{claim.expected:+.4g}" if claim.kind != "direction" else ("above 0" if claim.expected > 0 else "below 0")
     )
     return (claim.id, claim.statement, expected, measured, f"{claim.n}, {len(claim.seeds)}", claim.scale, claim.verdict)

@@ -104,7 +104,7 @@ def list_models(folder: str | Path | None = None) -> ModelTable:
         ModelRow("local-dir:<folder>", "yours", False, "a folder with open_clip_config.json and weights"),
         ModelRow("open_clip:<arch>/<tag>", "hub", False, "a network on first use, e.g. open_clip:ViT-B-32/openai"),
         ModelRow("hf-hub:<org>/<repo>", "hub", False, "a network on first use; an open_clip repository"),
-        ModelRow("transformers:<org>/<repo>", "hub", False, "a network on first use, or a folder; CLIP or SigLIP"),
+        ModelRow("transformers:<org>/<repo>", "hub", False, "a network on first use, or a folder; CLIP, SigLIP or SigLIP 2"),
     ]
     return ModelTable(tuple(rows))
 
