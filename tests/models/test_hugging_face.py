@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from tests.tiny import save_tokenizer
-from workbench.models.registry import load_model, skeleton
+from workbench.models.registry import list_models, load_model, skeleton
 
 TOWER = {"hidden_size": 32, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2}
 VISION = {**TOWER, "image_size": 32, "patch_size": 8}
@@ -128,6 +128,19 @@ def test_missing_and_truncated_weights(tmp_path):
     file.write_bytes(file.read_bytes()[:2000])
     with pytest.raises(ValueError, match="cut short or damaged"):
         load_model(f"transformers:{tmp_path}", device="cpu")
+
+
+def test_folders_of_dual_encoders_are_listed_first(tmp_path):
+    save_model(tmp_path / "mine", "clip")
+    (tmp_path / "text").mkdir()
+    (tmp_path / "text/config.json").write_text('{"model_type": "bert"}')
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd/config.json").write_text("[")
+    rows = list_models(tmp_path).rows
+    assert (rows[0].name, rows[0].ready) == (f"transformers:{tmp_path / 'mine'}", True)
+    assert rows[1].kind == "shipped"
+    (tmp_path / "mine/model.safetensors").unlink()
+    assert "weights" in list_models(tmp_path).rows[0].needs
 
 
 # SigLIP 2 of free resolution ------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import json
 import os
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -95,16 +96,18 @@ class ModelTable(Record):
 
 
 def list_models(folder: str | Path | None = None) -> ModelTable:
-    """Shipped models, local open_clip folders, and the patterns for hub models, with what each one needs.
+    """Local folders of open_clip and transformers, shipped models, and the patterns for hub models, with what each one needs.
 
     Local folders are looked for in `folder`, else in $WORKBENCH_MODELS, else in ./models, one level deep.
     """
-    rows = [*map(_shipped_row, shipped_names()), *_local_rows(folder)]
+    rows = [*_local_rows(folder), *map(_shipped_row, shipped_names())]
     rows += [
         ModelRow("local-dir:<folder>", "yours", False, "a folder with open_clip_config.json and weights"),
         ModelRow("open_clip:<arch>/<tag>", "hub", False, "a network on first use, e.g. open_clip:ViT-B-32/openai"),
         ModelRow("hf-hub:<org>/<repo>", "hub", False, "a network on first use; an open_clip repository"),
-        ModelRow("transformers:<org>/<repo>", "hub", False, "a network on first use, or a folder; CLIP, SigLIP or SigLIP 2"),
+        ModelRow(
+            "transformers:<org>/<repo>", "hub", False, "a network on first use, or a folder; CLIP, SigLIP or SigLIP 2"
+        ),
     ]
     return ModelTable(tuple(rows))
 
@@ -125,13 +128,16 @@ def _local_rows(folder: str | Path | None) -> list[ModelRow]:
     root = Path(folder or os.environ.get("WORKBENCH_MODELS", "models"))
     if folder is not None and not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; give the folder that holds your model folders")
-    configs = sorted(root.glob("*/open_clip_config.json")) if root.is_dir() else []
-    return [_local_row(config.parent) for config in configs]
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    rows = (_local_row(place) or _transformers_row(place) for place in folders if place.is_dir())
+    return [row for row in rows if row is not None]
 
 
-def _local_row(folder: Path) -> ModelRow:
-    from workbench.models.open_clip_folder import check_folder
+def _local_row(folder: Path) -> ModelRow | None:
+    from workbench.models.open_clip_folder import CONFIG, check_folder
 
+    if not (folder / CONFIG).is_file():
+        return None
     try:
         check_folder(folder)
     except FileNotFoundError:
@@ -139,3 +145,17 @@ def _local_row(folder: Path) -> ModelRow:
     except ValueError as error:
         return ModelRow(f"local-dir:{folder}", "local", False, f"another configuration: {error}")
     return ModelRow(f"local-dir:{folder}", "local", True, "nothing")
+
+
+def _transformers_row(folder: Path) -> ModelRow | None:
+    """A folder that transformers saved, if it holds a dual encoder."""
+    from workbench.models.hugging_face_towers import TOWERS
+
+    try:
+        kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
+    except (OSError, ValueError, AttributeError):
+        return None
+    if kind not in TOWERS:
+        return None
+    there = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
+    return ModelRow(f"transformers:{folder}", "local", there, "nothing" if there else "weights (model.safetensors)")
