@@ -12,52 +12,22 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
-from workbench.models.dual_encoder import DualEncoder, Tokenized
+from workbench.models.dual_encoder import Tokenized
 from workbench.models.hub_errors import local_folder, said_clearly
 from workbench.models.hugging_face_towers import TOWERS
 from workbench.models.paired import tokenize_with_offsets
+from workbench.models.reading import ReadEncoder
 from workbench.models.weights import check_checkpoint, check_finite, check_vocabulary, weights_digest
 
 
-class HuggingFaceEncoder(DualEncoder):
+class HuggingFaceEncoder(ReadEncoder):
     """A CLIP, SigLIP or SigLIP 2 of transformers behind the common interface."""
 
     def __init__(self, model: nn.Module, processor, tokenizer, card: ModelCard, **placement):
         super().__init__(model, card, **placement)
         self._image, self._text = (tower(model) for tower in TOWERS[model.config.model_type])
         self._processor, self._tokenizer = processor, tokenizer
-
-    @property
-    def image_projector(self) -> Projector:
-        return self._image.projector()
-
-    @property
-    def text_projector(self) -> Projector:
-        return self._text.projector()
-
-    @property
-    def dense_variants(self) -> tuple[str, ...]:
-        return self._image.dense
-
-    @property
-    def image_layers(self) -> int:
-        return self._image.layers
-
-    @property
-    def text_layers(self) -> int:
-        return self._text.layers
-
-    def forward_image(
-        self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
-    ) -> ImageFeatures:
-        return self._image.read(pixels, tokens=tokens, layer=layer, dense=dense)
-
-    def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
-        known = [] if self._tokenizer is None else self._tokenizer.all_special_ids  # a skeleton has no tokenizer
-        special = torch.isin(ids, torch.tensor(known, device=ids.device))
-        return TextFeatures(*self._text.read(ids, mask, tokens, layer), mask & ~special if tokens else None)
 
     def _pixels(self, image: Image.Image, size: int) -> Tensor:
         out = self._processor(images=image, return_tensors="pt")

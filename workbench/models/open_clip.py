@@ -14,59 +14,25 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
-from workbench.models.dual_encoder import DualEncoder, Tokenized
+from workbench.models.dual_encoder import Tokenized
 from workbench.models.hub_errors import said_clearly
 from workbench.models.open_clip_folder import check_folder
 from workbench.models.open_clip_towers import activation_of, image_reader, text_reader
+from workbench.models.reading import ReadEncoder
 from workbench.models.weights import check_checkpoint, check_finite, check_vocabulary, weights_digest
 from workbench.models.words import words_of
 
 CAUSAL = "the text tower reads left to right: a word's token has seen only the words before it"
 
 
-class OpenClipEncoder(DualEncoder):
+class OpenClipEncoder(ReadEncoder):
     """A model of open_clip: its towers are read by `open_clip_towers`, its own preprocessing and tokenizer go in front."""
 
     def __init__(self, model: nn.Module, preprocess, tokenizer, card: ModelCard, **placement):
         super().__init__(model, card, **placement)
         self._preprocess, self._tokenizer = preprocess, tokenizer
         self._image, self._text = image_reader(model.visual), text_reader(model)
-
-    @property
-    def image_projector(self) -> Projector:
-        return self._image.projector()
-
-    @property
-    def text_projector(self) -> Projector:
-        return self._text.projector()
-
-    @property
-    def dense_variants(self) -> tuple[str, ...]:
-        return self._image.dense
-
-    @property
-    def image_layers(self) -> int:
-        return self._image.layers
-
-    @property
-    def text_layers(self) -> int:
-        return self._text.layers
-
-    def forward_image(
-        self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
-    ) -> ImageFeatures:
-        return self._image.read(pixels, tokens=tokens, layer=layer, dense=dense)
-
-    def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
-        return TextFeatures(*self._text.read(ids, tokens, layer), mask & ~self._special(ids) if tokens else None)
-
-    def _special(self, ids: Tensor) -> Tensor:
-        if self._tokenizer is None:  # a skeleton
-            return torch.zeros_like(ids, dtype=torch.bool)
-        known = getattr(self._tokenizer, "all_special_ids", None) or self._tokenizer.tokenizer.all_special_ids
-        return torch.isin(ids, torch.tensor(known, device=ids.device))
 
     def _pixels(self, image: Image.Image, size: int) -> Tensor:
         return self._preprocess(image)

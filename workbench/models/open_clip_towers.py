@@ -224,7 +224,7 @@ class TextTower:
         self.causal = getattr(self.tower, "attn_mask", None) is not None
         self.vocabulary = self.tower.token_embedding.num_embeddings
 
-    def read(self, ids: Tensor, tokens: bool, layer: int = -1) -> Read:
+    def read(self, ids: Tensor, mask: Tensor, tokens: bool, layer: int = -1) -> Read:
         states, suffix = self._states(ids, layer_index(layer, self.layers))
         pre = self._pool(states, ids, suffix)
         return pre, self._project(pre), self._project(states) if tokens else None
@@ -278,10 +278,10 @@ class HubTextTower:
         layers = [layer for layer in self.tower.proj.modules() if isinstance(layer, nn.Linear)]
         self.width = layers[0].in_features if layers else self.tower.output_dim
 
-    def read(self, ids: Tensor, tokens: bool, layer: int = -1) -> Read:
+    def read(self, ids: Tensor, mask: Tensor, tokens: bool, layer: int = -1) -> Read:
         from transformers.modeling_outputs import BaseModelOutput
 
-        k, mask = layer_index(layer, self.layers), (ids != self.pad_id).long()
+        k, mask = layer_index(layer, self.layers), (ids != self.pad_id).long()  # as open_clip masks
         out = self.tower.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=k != self.layers - 1)
         if k != self.layers - 1:
             out = BaseModelOutput(last_hidden_state=out.hidden_states[k + 1])

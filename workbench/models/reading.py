@@ -9,10 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from workbench.features import ImageFeatures, Projector
+from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.dense import SURGERY_BLOCKS, VARIANTS, dense_states, parts_of
+from workbench.models.dual_encoder import DualEncoder
 
 
 def layer_index(layer: int, layers: int) -> int:
@@ -100,6 +102,50 @@ class ImageReader(ABC):
             states = dense_states(dense, blocks, inputs, self.prefix, grid)
         patches = states[:, self.prefix :]
         return ImageFeatures(pre, post, self.project(patches), grid, patches.norm(dim=-1))
+
+
+class ReadEncoder(DualEncoder):
+    """A model of one library, whose two sides are read: `_image` an ImageReader, `_text` with `projector()`, `layers` and
+    `read(ids, mask, tokens, layer)`; its tokenizer, None in a skeleton, says which tokens are special."""
+
+    _image: ImageReader
+    _tokenizer = None
+
+    @property
+    def image_projector(self) -> Projector:
+        return self._image.projector()
+
+    @property
+    def text_projector(self) -> Projector:
+        return self._text.projector()
+
+    @property
+    def dense_variants(self) -> tuple[str, ...]:
+        return self._image.dense
+
+    @property
+    def image_layers(self) -> int:
+        return self._image.layers
+
+    @property
+    def text_layers(self) -> int:
+        return self._text.layers
+
+    def forward_image(
+        self, pixels: Tensor, *, tokens: bool = False, layer: int = -1, dense: str = "raw"
+    ) -> ImageFeatures:
+        return self._image.read(pixels, tokens=tokens, layer=layer, dense=dense)
+
+    def forward_text(self, ids: Tensor, mask: Tensor, *, tokens: bool = False, layer: int = -1) -> TextFeatures:
+        read = self._text.read(ids, mask, tokens, layer)
+        special = torch.isin(ids, torch.tensor(special_ids(self._tokenizer), device=ids.device))
+        return TextFeatures(*read, mask & ~special if tokens else None)
+
+
+def special_ids(tokenizer) -> list[int]:
+    """Ids of start, end and padding, of a tokenizer of either library; none without one."""
+    inner = tokenizer if hasattr(tokenizer, "all_special_ids") else getattr(tokenizer, "tokenizer", None)
+    return [] if inner is None else list(inner.all_special_ids)
 
 
 def linear_projector(layer: nn.Linear) -> Projector:
