@@ -46,7 +46,7 @@ class ImageFeatures:
         """
         if self.norms is None:
             raise ValueError(
-                "these image features carry no patch norms; encode with tokens=True on a transformer tower"
+                "these image features carry no patch norms: encode with tokens=True; pairs and convolutional towers have none"
             )
         return self.norms <= times_median * self.norms.median(1, keepdim=True).values
 

@@ -37,19 +37,16 @@ class RedModel:
     def __init__(self, sign):
         self.sign = sign
 
-    def encode_image(self, images, *, tokens=False, dense="raw", image_size=None, batch_size=None):
-        images = images if isinstance(images, list) else [images]
-        cells = torch.stack(
-            [torch.tensor(np.asarray(i, dtype=np.float32)[::8, ::8, :2] / 255).reshape(-1, 2) for i in images]
-        )
+    def preprocess(self, image, image_size=None):
+        return torch.tensor(np.asarray(image, dtype=np.float32) / 255).permute(2, 0, 1)
+
+    def encode_pixels(self, pixels, *, tokens=False, dense="raw"):
+        cells = torch.stack([each[:2, ::8, ::8].flatten(1).T for each in pixels])  # (N, 64, 2)
         patches = cells if self.sign > 0 else cells.flip(-1)
         return ImageFeatures(cells.mean(1), cells.mean(1), patches if tokens else None, (8, 8))
 
     def encode_text(self, caption):
         return TextFeatures(torch.tensor([[1.0, 0.0]]), torch.tensor([[1.0, 0.0]]))
-
-    def seen(self, image, image_size=None):
-        return image
 
 
 def scene(seed):

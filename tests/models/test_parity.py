@@ -148,7 +148,7 @@ def write_transformers(folder, kind, state, activation="gelu"):
     tower = {"num_hidden_layers": LAYERS, "hidden_act": activation}
     wide = {"hidden_size": 64, "intermediate_size": 256, "num_attention_heads": 4} if kind == "clip" else {}
     narrow = {"hidden_size": 32, "intermediate_size": 128, "num_attention_heads": 2}
-    text = {**tower, **narrow, "max_position_embeddings": 16, "vocab_size": 64, "bos_token_id": 1, "eos_token_id": 63}
+    text = {**tower, **narrow, "max_position_embeddings": 16, "vocab_size": 64, "bos_token_id": 1, "eos_token_id": 2}
     config = config_class(vision_config={**tower, **narrow, **wide, **VISION}, text_config={**text, "pad_token_id": 0})
     config.projection_dim = 24
     model = model_class(config)

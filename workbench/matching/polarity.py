@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from workbench.matching.maps import similarity_map
@@ -82,16 +80,14 @@ def map_polarity(
 
 
 def _map_and_score(model, image, caption: str, dense: str, image_size: int | None):
-    features = model.encode_image(image, tokens=True, dense=dense, image_size=image_size)
-    text = model.encode_text(caption).post
-    seen = np.asarray(model.seen(image, image_size))
+    pixels = model.preprocess(image, image_size)
+    features, text = model.encode_pixels([pixels], tokens=True, dense=dense), model.encode_text(caption).post
 
     def score_kept(masks: Tensor) -> Tensor:
-        pictures = [_painted(seen, mask.reshape(features.grid).numpy()) for mask in masks]
-        left = model.encode_image(pictures, image_size=image_size, batch_size=len(pictures))
-        return F.cosine_similarity(left.post, text)
+        left = model.encode_pixels([_painted(pixels, mask.reshape(features.grid)) for mask in masks])
+        return F.cosine_similarity(left.post.cpu().float(), text)
 
-    return similarity_map(features.tokens[0], text)[0], score_kept
+    return similarity_map(features.tokens[0].cpu().float(), text)[0], score_kept
 
 
 def _first_half(order: Tensor) -> Tensor:
@@ -100,8 +96,7 @@ def _first_half(order: Tensor) -> Tensor:
     return mask
 
 
-def _painted(picture: np.ndarray, kept: np.ndarray) -> Image.Image:
-    """The picture (H, W, 3) where `kept` (h, w), its mean colour elsewhere."""
-    rows, columns = (np.arange(side) * cells // side for side, cells in zip(picture.shape[:2], kept.shape, strict=True))
-    visible = kept[rows][:, columns][..., None]
-    return Image.fromarray(np.where(visible, picture, picture.mean((0, 1)).astype(np.uint8)))
+def _painted(pixels: Tensor, kept: Tensor) -> Tensor:
+    """Preprocessed pixels (3, H, W) where `kept` (h, w), their mean elsewhere."""
+    rows, columns = (torch.arange(side) * n // side for side, n in zip(pixels.shape[1:], kept.shape, strict=True))
+    return torch.where(kept[rows][:, columns], pixels, pixels.mean((1, 2), keepdim=True))

@@ -10,6 +10,7 @@ import hashlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from workbench.data.pictures import open_picture
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.card import ModelCard
-from workbench.models.weights import weights_digest
+from workbench.models.weights import check_finite, weights_digest
 from workbench.models.words import tokenizer_digest
 from workbench.progress import bar
 
@@ -56,6 +57,8 @@ class DualEncoder(ABC):
         self.module = module.to(device=device, dtype=dtype).eval()
         self.card = card
         self.device, self.dtype = torch.device(device), dtype
+        if dtype == torch.float16:  # which ends at 65,504
+            check_finite(f"{card.name} in float16", self.module)
 
     @property
     def name(self) -> str:
@@ -120,11 +123,6 @@ class DualEncoder(ABC):
         """How many blocks `encode_text(layer=…)` chooses from."""
         return 1
 
-    def _last_layer_only(self, layer: int, dense: str = "raw") -> None:
-        for what, value, offered in (("layer", layer, -1), ("dense", dense, "raw")):
-            if value != offered:
-                raise ValueError(f"{what}={value!r}: {self.name} only offers {what}={offered!r} so far")
-
     def _check_image_size(self, size: int) -> None:
         if size != self.card.image_size:
             raise ValueError(f"image_size={size}: {self.name} only takes {self.card.image_size}; leave image_size out")
@@ -155,14 +153,7 @@ class DualEncoder(ABC):
         for batch in _batches(images, 32 if batch_size is None else batch_size, "pictures"):
             pixels = [self.preprocess(image, image_size) for image in batch]
             batches.append(self.encode_pixels(pixels, tokens=tokens, layer=layer, dense=dense))
-        grid = _common_grid(batches, tokens)
-        return ImageFeatures(
-            _gather(batches, "pre"),
-            _gather(batches, "post"),
-            _gather(batches, "tokens"),
-            grid,
-            _gather(batches, "norms"),
-        )
+        return _joined(batches, tokens)
 
     def preprocess(self, image: Picture, image_size: int | None = None) -> Tensor:
         """One picture as the (3, H, W) that the image tower takes, float32 on the CPU; errors as in `encode_image`."""
@@ -170,13 +161,22 @@ class DualEncoder(ABC):
 
     def encode_pixels(self, pixels: Sequence[Tensor], **options) -> ImageFeatures:
         """`forward_image` without gradients over preprocessed pictures (3, H, W), which a tower may leave of several shapes."""
-        with torch.no_grad():
+        with self._reading():
             if len({picture.shape for picture in pixels}) == 1:
                 return self.forward_image(self._to_device(torch.stack(tuple(pixels))), **options)
             alone = [self.forward_image(self._to_device(picture[None]), **options) for picture in pixels]
-        _common_grid(alone, options.get("tokens", False))
-        parts = {name: torch.cat([getattr(features, name) for features in alone]) for name in ("pre", "post")}
-        return ImageFeatures(**parts)
+        return _joined(alone, options.get("tokens", False))
+
+    @contextmanager
+    def _reading(self):
+        """Without gradients, and in evaluation even where a training loop left the model in training."""
+        training = self.module.training
+        self.module.eval() if training else None
+        try:
+            with torch.no_grad():
+                yield
+        finally:
+            self.module.train() if training else None
 
     def encode_text(
         self,
@@ -195,6 +195,8 @@ class DualEncoder(ABC):
         an empty caption. A caption longer than the context is cut there, with a warning that says how many tokens were
         dropped.
         """
+        if keep_eos and not tokens:
+            raise ValueError("keep_eos=True counts a token, so it goes with tokens=True")
         texts = _captions(texts)
         everything = self._tokenize(texts)
         _warn_cut(everything, self.card)
@@ -203,7 +205,7 @@ class DualEncoder(ABC):
             part = slice(rows[0], rows[-1] + 1)
             width = int(everything.mask[part].sum(1).max()) if self._trims_padding else everything.ids.shape[1]
             ids, mask = everything.ids[part, :width], everything.mask[part, :width]
-            with torch.no_grad():
+            with self._reading():
                 batches.append(self.forward_text(ids.to(self.device), mask.to(self.device), tokens=tokens, layer=layer))
         width = everything.ids.shape[1]
         mask = _gather(batches, "mask", pad_to=width) if tokens else None
@@ -217,9 +219,17 @@ class DualEncoder(ABC):
         )
 
     def identity(self, modality: str, kind: str) -> str:
-        """sha256 of everything learned or written down that decides a feature: "image" or "text"; "pre", "post", "tokens"."""
+        """sha256 of all that decides a feature besides preprocessing: weights, configuration, tokenizer.
+
+        `modality` "image" or "text", `kind` "pre", "post" or "tokens".
+        """
         tokenizer = tokenizer_digest(self.tokenizer) if modality == "text" else ""
-        return hashlib.sha256((weights_digest(self.deciding(modality, kind)) + tokenizer).encode()).hexdigest()
+        what = [weights_digest(self.deciding(modality, kind)), tokenizer, self.recipe_of(modality)]
+        return hashlib.sha256(" ".join(what).encode()).hexdigest()
+
+    def recipe_of(self, modality: str) -> str:
+        """What besides the weights decides a side's numbers: two activations may share every tensor."""
+        return self.recipe
 
     def deciding(self, modality: str, kind: str) -> nn.Module:
         """The module whose weights decide a feature; all of them, where a model does not say more."""
@@ -253,6 +263,7 @@ class DualEncoder(ABC):
         self._check_image_size(size)
         return size
 
+    recipe = ""  # an adapter writes its configuration here
     _trims_padding = False  # True where padding to the longest caption of the batch changes nothing
 
     def _to_device(self, pixels: Tensor) -> Tensor:
@@ -346,6 +357,12 @@ def _batches(items: Sequence, size: int, what: str):
         yield items[start : start + size]
 
 
+def _joined(batches: list[ImageFeatures], tokens: bool) -> ImageFeatures:
+    grid = _common_grid(batches, tokens)
+    named = {name: _gather(batches, name) for name in ("pre", "post", "tokens", "norms")}
+    return ImageFeatures(**named, grid=grid)
+
+
 def _gather(batches: list, name: str, pad_to: int | None = None) -> Tensor | None:
     parts = [getattr(batch, name) for batch in batches]
     if parts[0] is None:
@@ -357,12 +374,11 @@ def _gather(batches: list, name: str, pad_to: int | None = None) -> Tensor | Non
 
 
 def _end_of_text(tokenized: Tokenized) -> Tensor:
-    """True at the token after each caption's last word, where the tower attends to it: (M, T)."""
+    """True at each caption's last attended token, where that is no word: (M, T)."""
     ends = torch.zeros_like(tokenized.mask)
     for m, word_ids in enumerate(tokenized.word_ids):
-        after = 1 + max((t for t, word in enumerate(word_ids) if word is not None), default=0)
-        if after < ends.shape[1]:
-            ends[m, after] = tokenized.mask[m, after]
+        last = int(tokenized.mask[m].nonzero().max())
+        ends[m, last] = word_ids[last] is None
     return ends
 
 

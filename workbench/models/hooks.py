@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from threading import get_ident
 
 from torch import Tensor, nn
 
 
 @contextmanager
 def inputs_of(module: nn.Module | None):
-    """What the module is called with while the context is open; nothing is seen of a module that is not there."""
+    """What this thread calls the module with while the context is open; nothing is seen of a module that is not there."""
     seen: list[Tensor] = []
-    handle = module.register_forward_pre_hook(lambda _, args: seen.append(args[0])) if module is not None else None
+    here = get_ident()
+
+    def note(_, args) -> None:
+        if get_ident() == here:  # another thread may be encoding with the same model
+            seen.append(args[0])
+
+    handle = module.register_forward_pre_hook(note) if module is not None else None
     try:
         yield seen
     finally:

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import Tokenized
 from workbench.models.hub_errors import local_folder, said_clearly
-from workbench.models.hugging_face_towers import TOWERS
+from workbench.models.hugging_face_towers import LEGACY_EOS, TOWERS
 from workbench.models.paired import tokenize_with_offsets
 from workbench.models.reading import ReadEncoder
-from workbench.models.weights import check_checkpoint, check_finite, check_vocabulary, weights_digest
+from workbench.models.transformers_parts import load_tokenizer, load_weights, recipe_of
+from workbench.models.weights import check_vocabulary, weights_digest
 
 
 class HuggingFaceEncoder(ReadEncoder):
@@ -28,6 +29,7 @@ class HuggingFaceEncoder(ReadEncoder):
         super().__init__(model, card, **placement)
         self._image, self._text = (tower(model) for tower in TOWERS[model.config.model_type])
         self._processor, self._tokenizer = processor, tokenizer
+        self.recipe = recipe_of(model, "")
 
     def _pixels(self, image: Image.Image, size: int) -> Tensor:
         out = self._processor(images=image, return_tensors="pt")
@@ -51,32 +53,29 @@ def load_hugging_face(name: str, *, device: str, dtype: torch.dtype) -> HuggingF
     Raises FileNotFoundError for a folder that lacks a file, ConnectionError where the hub would be needed and does not
     answer, ValueError for another kind of model, or weights that are damaged or do not fit.
     """
-    from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
+    from transformers import AutoImageProcessor, AutoModel
 
     place, folder = _place(name)
+    config = _config(name, place, folder)
+    model, _ = load_weights(AutoModel, name, place, folder, config)
     with said_clearly(name, folder):
-        _check_kind(name, place)
-        _check_files(folder)
-        model, info = AutoModel.from_pretrained(place, output_loading_info=True)
-        processor = AutoImageProcessor.from_pretrained(place, backend="pil")
-        tokenizer = AutoTokenizer.from_pretrained(place)
-    if info["missing_keys"]:
-        missing = ", ".join(sorted(info["missing_keys"])[:3])
-        raise ValueError(f"the weights of {name} lack {missing} …, which would be random; get a complete checkpoint")
-    check_vocabulary(name, len(tokenizer), model.config.text_config.vocab_size)
-    check_finite(name, model)
-    return HuggingFaceEncoder(model, processor, tokenizer, _card(name, model, processor), device=device, dtype=dtype)
+        processor = AutoImageProcessor.from_pretrained(place, backend="pil", trust_remote_code=False)
+    tokenizer = load_tokenizer(name, place, folder)
+    check_vocabulary(name, len(tokenizer), config.text_config.vocab_size)
+    _check_end(name, config, tokenizer)
+    _check_size(name, config, processor)
+    card = _card(name, model, processor)
+    return HuggingFaceEncoder(model, processor, tokenizer, card, device=device, dtype=dtype)
 
 
 def skeleton_hugging_face(name: str) -> HuggingFaceEncoder:
     """The same model without weights, on the meta device: shapes only, for planning."""
-    from transformers import AutoConfig, AutoModel
+    from transformers import AutoModel
 
-    place, _ = _place(name)
-    with said_clearly(name):
-        _check_kind(name, place)
-        with torch.device("meta"):
-            model = AutoModel.from_config(AutoConfig.from_pretrained(place))
+    place, folder = _place(name)
+    config = _config(name, place, folder)
+    with said_clearly(name, folder), torch.device("meta"):
+        model = AutoModel.from_config(config, trust_remote_code=False)
     return HuggingFaceEncoder(model, None, None, _card(name, model, None), device="meta", dtype=torch.float32)
 
 
@@ -89,18 +88,41 @@ def _place(name: str) -> tuple[str, Path | None]:
     return place if folder is None else str(folder), folder
 
 
-def _check_files(folder: Path | None) -> None:
-    for file in folder.glob("*.bin") if folder is not None else ():
-        check_checkpoint(file)
-
-
-def _check_kind(name: str, place: str) -> None:
+def _config(name: str, place: str, folder: Path | None):
+    """The configuration, if it is one that is read here."""
     from transformers import AutoConfig
 
-    kind = AutoConfig.from_pretrained(place).model_type
-    if kind not in TOWERS:
+    with said_clearly(name, folder):
+        config = AutoConfig.from_pretrained(place, trust_remote_code=False)
+    if config.model_type not in TOWERS:
         raise ValueError(
-            f"{name} is a {kind!r} model; read so far: {', '.join(TOWERS)}. A tower of one modality goes into pair()"
+            f"{name} is a {config.model_type!r} model; read so far: {', '.join(TOWERS)}. A tower of one modality goes into "
+            "pair()"
+        )
+    if not getattr(config.vision_config, "vision_use_head", True):
+        raise ValueError(
+            f"the image tower of {name} has no pooling head, so nothing meets the text; take another checkpoint"
+        )
+    return config
+
+
+def _check_end(name: str, config, tokenizer) -> None:
+    """CLIP pools where the end of the text stands; a tokenizer that never writes it would pool the start, silently."""
+    wanted = config.text_config.eos_token_id
+    if config.model_type == "clip" and wanted != LEGACY_EOS and tokenizer.eos_token_id != wanted:
+        raise ValueError(
+            f"the tokenizer of {name} ends a text with token {tokenizer.eos_token_id}, its text tower waits for {wanted}; put "
+            "the tokenizer that the model was trained with beside the weights"
+        )
+
+
+def _check_size(name: str, config, processor) -> None:
+    made = processor(images=Image.new("RGB", (9, 7)), return_tensors="pt")
+    wanted = getattr(config.vision_config, "image_size", None)
+    if "spatial_shapes" not in made and made["pixel_values"].shape[-1] != wanted:
+        raise ValueError(
+            f"the processor of {name} makes pictures of {made['pixel_values'].shape[-1]} px, its image tower takes {wanted}; "
+            "put the processor that the model was trained with beside the weights"
         )
 
 

@@ -12,6 +12,7 @@ from workbench.models.hooks import inputs_of
 from workbench.models.linearise import residual_mlp
 from workbench.models.reading import ImageReader, layer_index, linear_projector
 
+LEGACY_EOS = 2  # what early configurations of CLIP call the end of the text
 Read = tuple[Tensor, Tensor, Tensor | None]
 
 
@@ -127,7 +128,7 @@ class ClipText:
     def pooled_at(self, ids: Tensor) -> Tensor:
         """The end-of-text token's place: (B,). Configurations that call it 2 were written wrong: there it is the largest id."""
         eos = self.tower.config.eos_token_id
-        return ids.argmax(1) if eos == 2 else (ids == eos).int().argmax(1)
+        return ids.argmax(1) if eos == LEGACY_EOS else (ids == eos).int().argmax(1)
 
     @property
     def head(self) -> nn.Linear:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from PIL import Image
 
 from workbench.models.dense import VARIANTS
@@ -73,8 +72,7 @@ def _projector(projector, reasons: list[str]) -> str:
 
 def _trained(model: DualEncoder) -> str:
     """Which parts a step would move: gradients are taken on both sides and thrown away."""
-    size = model.card.image_size
-    pixels = torch.zeros(1, 3, size, size, device=model.device, dtype=model.dtype)
+    pixels = model.preprocess(Image.new("RGB", (64, 64), "grey"))[None].to(model.device, model.dtype)
     tokenized = model._tokenize(["a grey square"])
     ids, mask = tokenized.ids.to(model.device), tokenized.mask.to(model.device)
     sides = {"image": model.forward_image(pixels).post, "text": model.forward_text(ids, mask).post}

@@ -5,6 +5,7 @@ Loading goes through `create_model_from_pretrained` only, so that weights, prepr
 
 from __future__ import annotations
 
+import json
 import logging
 import warnings
 from contextlib import contextmanager
@@ -39,7 +40,14 @@ class OpenClipEncoder(ReadEncoder):
 
     def _tokenize(self, texts: list[str]) -> Tokenized:
         ids = self._tokenizer(texts)
-        return Tokenized(ids, ids != self._text.pad_id, *words_of(self._tokenizer, texts, ids))
+        return Tokenized(ids, self._attended(ids), *words_of(self._tokenizer, texts, ids))
+
+    def _attended(self, ids: Tensor) -> Tensor:
+        """What is not padding. open_clip's own tokenizer pads with the id of "!", so there the end of the text decides."""
+        if not hasattr(self._tokenizer, "byte_decoder"):
+            return ids != self._text.pad_id
+        ends = (ids == self._tokenizer.eot_token_id).int().argmax(1, keepdim=True)
+        return torch.arange(ids.shape[1]) <= ends
 
 
 def load_open_clip(name: str, *, weights: str | Path | None, device: str, dtype: torch.dtype) -> OpenClipEncoder:
@@ -62,7 +70,9 @@ def load_open_clip(name: str, *, weights: str | Path | None, device: str, dtype:
     check_vocabulary(name, _vocabulary(tokenizer), text_reader(model).vocabulary)
     check_finite(name, model)
     card = _card(name, model, preprocess, tokenizer, (*folder_notes, *notes))
-    return OpenClipEncoder(model, preprocess, tokenizer, card, device=device, dtype=dtype)
+    encoder = OpenClipEncoder(model, preprocess, tokenizer, card, device=device, dtype=dtype)
+    encoder.recipe = json.dumps([open_clip.get_model_config(model_id), quick_gelu], sort_keys=True)
+    return encoder
 
 
 def _vocabulary(tokenizer) -> int:

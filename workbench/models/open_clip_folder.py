@@ -8,12 +8,20 @@ from pathlib import Path
 from workbench.models.weights import check_checkpoint
 
 CONFIG = "open_clip_config.json"
+PREFERRED = (
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+    "pytorch_model.bin",
+    "pytorch_model.pth",
+    "model.pth",
+)
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """Checkpoints in the folder that are not empty."""
-    endings = {".safetensors", ".bin", ".pt", ".pth"}
-    return sorted(path for path in folder.iterdir() if path.suffix in endings and path.stat().st_size)
+    """Checkpoints in the folder that are not empty, first the one that open_clip opens."""
+    endings = (".safetensors", ".bin", ".pth")
+    found = [path for path in folder.iterdir() if path.suffix in endings and path.stat().st_size]
+    return sorted(found, key=lambda path: (path.suffix != ".safetensors", path.name not in PREFERRED, path.name))
 
 
 def check_folder(folder: Path, *, need_weights: bool = True) -> tuple[str, ...]:
@@ -30,7 +38,7 @@ def check_folder(folder: Path, *, need_weights: bool = True) -> tuple[str, ...]:
         raise FileNotFoundError(
             f"{folder} has no weights; put open_clip_model.safetensors (or open_clip_pytorch_model.bin) there"
         )
-    for file in weight_files(folder) if need_weights else ():
+    for file in weight_files(folder)[:1] if need_weights else ():
         check_checkpoint(file)
     return _preprocessing_notes(folder / CONFIG, config.get("preprocess_cfg"))
 

@@ -63,6 +63,10 @@ class ViT(ImageReader):
 class CocaViT(ViT):
     """CoCa's contrastive part: attention-pooled queries, a norm, the first query, `proj`; no patch tokens."""
 
+    def __init__(self, visual: nn.Module):
+        super().__init__(visual)
+        self.grid = None
+
     dense_reason = "CoCa pools patches by learned queries and has no patch tokens in the joint space; use dense='raw'"
 
     def finish(self, states: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,6 +179,8 @@ def timm_head(visual: nn.Module) -> nn.Linear | None:
     """The linear layer that ends a timm tower: open_clip's own, or the trunk's classifier used as a projection (PE)."""
     layers = list(visual.head.children())
     last = layers[-1] if layers else visual.trunk.get_classifier()
+    if "pool" in dict(visual.head.named_children()):
+        raise ValueError("its image head pools by itself before it projects, which is not read so far")
     if layers and not isinstance(last, nn.Linear):
         raise ValueError(f"its image head ends in a {type(last).__name__}, which is no linear projection")
     return last if isinstance(last, nn.Linear) else None

@@ -34,6 +34,18 @@ class AlignmentHead(nn.Module):
         self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
 
 
+class Tied(nn.ModuleDict):
+    """The parts of a pair. Frozen towers stay in evaluation: a batch norm in training would learn from what passes by."""
+
+    frozen = True
+
+    def train(self, mode: bool = True) -> Tied:
+        super().train(mode)
+        for part in ("image", "text") if self.frozen else ():
+            self[part].train(False)
+        return self
+
+
 class PairedEncoder(DualEncoder):
     """Two towers, a light head on top; patch and word tokens are the heads applied to every cell and every token state.
 
@@ -55,7 +67,9 @@ class PairedEncoder(DualEncoder):
     ):
         image.requires_grad_(not frozen)
         text.requires_grad_(not frozen)
-        super().__init__(nn.ModuleDict({"image": image, "text": text, "head": head}), card, **placement)
+        parts = Tied({"image": image, "text": text, "head": head})
+        parts.frozen = frozen
+        super().__init__(parts, card, **placement)
         self.image_tower, self.text_tower, self.head = image, text, head
         sides = {"image": [image, head.image], "text": [text, head.text]}
         self._deciding = {(side, kind): nn.ModuleList(parts[:kind]) for side, parts in sides.items() for kind in (1, 2)}
@@ -68,10 +82,8 @@ class PairedEncoder(DualEncoder):
         """The tower for "pre", and its side of the head too for "post" and "tokens"."""
         return self._deciding[modality, 1 if kind == "pre" else 2]
 
-    def identity(self, modality: str, kind: str) -> str:
-        """As in the base class, and how the tower is built and pools: two poolings of one tower have the same weights."""
-        tower = self.image_tower if modality == "image" else self.text_tower
-        return hashlib.sha256((super().identity(modality, kind) + tower.recipe).encode()).hexdigest()
+    def recipe_of(self, modality: str) -> str:
+        return (self.image_tower if modality == "image" else self.text_tower).recipe
 
     @property
     def logit_scale(self) -> float:

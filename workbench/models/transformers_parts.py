@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.models.hub_errors import said_clearly
-from workbench.models.weights import check_finite
+from workbench.models.weights import check_checkpoint, check_finite
 
 # Buffers that older checkpoints stored and newer models compute, and a token that only pre-training looks at.
 _HARMLESS = ("position_ids", "token_type_ids", "inv_freq", "mask_token", "masked_bias")
@@ -39,6 +39,7 @@ def load_weights(
     Raises ValueError for tensors that are missing, have another shape, belong to a part of the model that does not exist,
     or are not finite. A pooler that the checkpoint lacks would be random: it is taken off, for no tower here uses it.
     """
+    check_pickles(folder)
     with said_clearly(name, folder):
         model, info = auto.from_pretrained(
             place,
@@ -65,6 +66,31 @@ def load_weights(
     heads = _of_other_parts(name, model, info["unexpected_keys"])
     check_finite(name, model)
     return model, (f"left out of the checkpoint: {', '.join(heads)}",) if heads else ()
+
+
+def load_tokenizer(name: str, place: str, folder: Path | None, **options):
+    """A tokenizer that maps pieces to words, pads and cuts on the right, and runs no code of the folder's.
+
+    Raises FileNotFoundError where its files are missing, ValueError for a slow one.
+    """
+    from transformers import AutoTokenizer
+
+    with said_clearly(name, folder):
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False, **options)
+    if len(tokenizer.get_vocab()) <= len(tokenizer.all_special_ids):  # transformers makes an empty one where files lack
+        raise FileNotFoundError(f"{folder or name} holds no tokenizer that can be read; it needs tokenizer.json")
+    if not tokenizer.is_fast:
+        raise ValueError(f"the tokenizer of {name} cannot map tokens to words; save it as tokenizer.json")
+    tokenizer.padding_side = tokenizer.truncation_side = "right"
+    return tokenizer
+
+
+def check_pickles(folder: Path | None) -> None:
+    """Raises ValueError for a checkpoint of a folder that would be opened and holds more than tensors; safetensors come
+    first, and files that a trainer left beside them are nobody's weights."""
+    if folder is not None and not any(folder.glob("*.safetensors")):
+        for file in sorted(folder.glob("pytorch_model*.bin")):
+            check_checkpoint(file)
 
 
 def _of_other_parts(name: str, model: nn.Module, unexpected: set[str]) -> tuple[str, ...]:

@@ -11,6 +11,16 @@ from torch import Tensor
 Words = tuple[list[list[str]], list[list[int | None]], tuple[int, ...]]
 
 
+def special_ids(tokenizer) -> tuple[int, ...]:
+    """Ids of start, end and padding, of a tokenizer of either library; none without one. An unknown word is a word."""
+    inner = tokenizer if hasattr(tokenizer, "all_special_ids") else getattr(tokenizer, "tokenizer", None)
+    if inner is None:
+        return ()
+    roles = {getattr(inner, f"{role}_token_id", None) for role in ("bos", "eos", "pad", "cls", "sep", "mask")}
+    unknown = getattr(inner, "unk_token_id", None)
+    return tuple(each for each in inner.all_special_ids if each != unknown or each in roles)
+
+
 def tokenizer_digest(tokenizer) -> str:
     """A digest of what a tokenizer does to a caption: where it is the same, so are the ids."""
     inner = getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps those of transformers
