@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,8 +41,8 @@ def choices(model: DualEncoder, items: Sequence[Item], *, store=None, batch_size
 
     Every item needs as many negatives as the others of its subset. Raises ValueError for no items, or none that can be read.
     """
-    if not items:
-        raise ValueError("there are no items; read a benchmark first")
+    items = list(items)
+    _check_items(items)
     options = {"store": store, "batch_size": batch_size}
     images = embeddings(model, {str(item.picture): item.picture for item in items}, **options)
     captions = {item.id: [item.caption, *item.negatives] for item in items}
@@ -55,8 +56,26 @@ def choices(model: DualEncoder, items: Sequence[Item], *, store=None, batch_size
         name: np.stack([whole[item.id] for item in items if item.subset == name and item.id in whole])
         for name in dict.fromkeys(item.subset for item in items if item.id in whole)
     }
+    if not subsets:
+        raise ValueError(
+            f"of {len(items)} items none has both its picture and its captions; see what could not be read"
+        )
     found = {name: choice_accuracy(rows[:, 0], rows[:, 1:]) for name, rows in subsets.items()}
     return SubsetChoices(model.name, found, len(items) - len(whole))
+
+
+def _check_items(items: list[Item]) -> None:
+    if not items:
+        raise ValueError("there are no items; read a benchmark first")
+    twice = [name for name, n in Counter(item.id for item in items).items() if n > 1]
+    if twice:
+        raise ValueError(f"item {twice[0]!r} comes twice; give each its own id")
+    widths: dict[str, int] = {}
+    for item in items:
+        if not item.negatives or widths.setdefault(item.subset, len(item.negatives)) != len(item.negatives):
+            raise ValueError(
+                f"item {item.id!r} has {len(item.negatives)} negatives; give every item of a subset as many, at least one"
+            )
 
 
 def _scores(images, texts, items: Sequence[Item]) -> dict[str, np.ndarray]:

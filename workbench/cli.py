@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument("--image-size", type=int)
     extract.add_argument("--batch", type=int, default=32)
     extract.add_argument("--store", help="a folder (default: $WORKBENCH_STORE or the user's cache)")
-    extract.add_argument("--out", type=Path, help="a folder for ids.txt, failed.csv and one .npy for each kind")
+    extract.add_argument("--out", type=Path, help="a folder for ids.json, failed.json and one .npy for each kind")
     extract.add_argument("--engine", default="local", choices=("local", "ray"))
     extract.add_argument("--workers", type=int, help="processes on Ray (default: GPUs, else cores)")
     extract.set_defaults(run=_extract)
@@ -84,14 +84,16 @@ def _plan(arguments) -> None:
 
 
 def _extract(arguments) -> None:
+    from workbench.data.samples import read_samples
     from workbench.extract import embeddings
     from workbench.models.registry import load_model
     from workbench.store import EmbeddingStore
 
+    samples = read_samples(arguments.source, modality=arguments.modality)  # before anything large is loaded
     store = EmbeddingStore(arguments.store)
     found = embeddings(
         load_model(arguments.model),
-        arguments.source,
+        samples,
         modality=arguments.modality,
         kinds=tuple(arguments.kinds.split(",")),
         layer=arguments.layer,
@@ -102,9 +104,8 @@ def _extract(arguments) -> None:
         engine=arguments.engine,
         workers=arguments.workers,
     )
-    print(f"{found}\nkept in {store.root}")
-    if arguments.out is not None:
-        print(f"written to {found.save(arguments.out)}")
+    written = "" if arguments.out is None else f"\nwritten to {found.save(arguments.out)}"
+    print(f"{found}\nkept in {store.root}{written}")
 
 
 def _reproduce(arguments) -> None:

@@ -87,9 +87,9 @@ def test_a_webdataset_is_read_in_place(tar):
     assert [sample.read() for sample in pictures] == [png(1), png(2)]
     captions = read_samples(str(tar.parent / "shard-*.tar"), modality="text")
     assert [(sample.id, sample.text) for sample in captions] == [
-        ("0001#0", "one"),
-        ("0002#0", "two"),
-        ("0003#0", "three"),
+        ("shard-000/0001#0", "one"),
+        ("shard-000/0002#0", "two"),
+        ("shard-000/0003#0", "three"),
     ]
 
 
@@ -122,7 +122,7 @@ def test_bad_sources(source, options, error, message):
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("t.csv", b"photo,words\nx,y\n", "has the columns photo, words; name one with image_column="),
+        ("t.csv", b"photo,words\nx,y\n", "has the columns photo, words; name one with read_samples"),
         ("t.csv", b"path,caption\nx\n", "row 2 of t.csv has another number of fields"),
         ("t.csv", b"path,caption\n\xff\xfe,y\n", "is no table that can be read"),
         ("t.csv", b"", "has the columns none"),

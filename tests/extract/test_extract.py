@@ -1,5 +1,6 @@
 """Extraction gives the model's own features by id, computes nothing twice, and loses nothing when it is stopped."""
 
+import json
 import os
 
 import numpy as np
@@ -206,6 +207,8 @@ def test_another_tokenizer_is_another_key(clip_folder, tmp_path):
 
 def test_pairs_are_matched_by_id_whatever_the_order():
     images, texts = match(["x", "y", "a#1"], ["y#0", "z#0", "x#1", "a#1", "x#0"])
+    with pytest.raises(ValueError, match="could belong to 'a#0' or to 'a'"):
+        match(["a", "a#0"], ["a#0"])
     assert images.tolist() == [1, 0, 2, 0]
     assert texts.tolist() == [0, 2, 3, 4]
     with pytest.raises(ValueError, match="no caption belongs to a picture"):
@@ -218,12 +221,12 @@ def test_pairs_are_matched_by_id_whatever_the_order():
 class Poisoned:
     """Stands for a worker: the sample called poison ends whoever opens it."""
 
-    def compute(self, samples, *, before=None, skip=frozenset()):
-        kept = [i for i in range(len(samples)) if i not in skip]
+    def compute(self, job, *, opening=None, skip=frozenset()):
+        kept = [i for i in range(len(job.samples)) if i not in skip]
         for i in kept:
-            if before is not None:
-                before(i)
-            if samples[i].id == "poison":
+            if opening is not None:
+                opening(i)
+            if job.samples[i].id == "poison":
                 os._exit(9)
         return {"post": np.array([[float(i)] for i in kept], np.float32)}, {}
 
@@ -240,8 +243,9 @@ def test_a_picture_that_ends_the_process_is_left_out_the_third_time(tmp_path):
     from workbench.data.samples import Sample
 
     samples = tuple(Sample(name, text=name) for name in ("a", "b", "poison", "c"))
-    key = ShardKey({"kind": "post"}, tuple(sample_digest(sample.read()) for sample in samples))
-    job, store = Job(samples, {"post": key}), EmbeddingStore(tmp_path)
+    digests = tuple(sample_digest(sample.read()) for sample in samples)
+    key = ShardKey({"kind": "post"}, digests)
+    job, store = Job(samples, digests, {"post": key}), EmbeddingStore(tmp_path)
     ends = [in_a_child(lambda: keep(Poisoned(), store, job)) for _ in range(4)]
     assert ends == [9, 9, 9, 0]  # all at once, then twice with a note of what was open, then without it
     shard = store.get(key)
@@ -289,8 +293,8 @@ def test_the_command_line_keeps_and_writes(clip_folder, pictures, tmp_path, caps
     assert "post    40 × 24" in said
     assert "05-bad.jpg" in said
     assert np.load(tmp_path / "out/post.npy").shape == (40, 24)
-    assert (tmp_path / "out/ids.txt").read_text().split() == [path.name for path in good(pictures)]
-    assert "17-cut.png" in (tmp_path / "out/failed.csv").read_text()
+    assert json.loads((tmp_path / "out/ids.json").read_text()) == [path.name for path in good(pictures)]
+    assert "17-cut.png" in json.loads((tmp_path / "out/failed.json").read_text())
     assert main(command) == 0
     assert "0 computed now" in capsys.readouterr().out
 

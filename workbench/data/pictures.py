@@ -23,6 +23,7 @@ import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, BinaryIO
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -33,7 +34,10 @@ if TYPE_CHECKING:
 FORMATS = "PNG, JPEG, WebP, GIF, TIFF or BMP"
 _READ = ("PNG", "JPEG", "WEBP", "GIF", "TIFF", "BMP")
 # What Pillow raises on forged or broken files
-_DAMAGED = (OSError, SyntaxError, EOFError, TypeError, ValueError, struct.error)
+_DAMAGED = (
+    *(OSError, SyntaxError, EOFError, TypeError, ValueError, struct.error),
+    *(IndexError, KeyError, AttributeError, OverflowError, ZeroDivisionError),
+)
 
 
 @dataclass(frozen=True)
@@ -138,11 +142,22 @@ def _frame_note(image: Image.Image) -> tuple[str, ...]:
 
 
 @contextmanager
+def _without_warnings():
+    """Pillow's warnings off, in the main thread only: filters are one for all threads, and threads that put back each
+    other's would leave every warning of the process off."""
+    if current_thread() is not main_thread():
+        yield
+        return
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextmanager
 def _said_clearly(name: str):
     """Pillow's failures as one sentence with the next step."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # large sizes are refused in words of our own; odd metadata does no harm
+        with _without_warnings():  # large sizes are refused in words of our own; odd metadata does no harm
             yield
     except UnidentifiedImageError as error:
         raise ValueError(f"{name} is not a picture that can be read; save it as {FORMATS}") from error

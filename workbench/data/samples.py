@@ -10,7 +10,7 @@ import csv
 import json
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 PICTURE_ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".tif", ".tiff", ".bmp")
@@ -32,6 +32,8 @@ class Sample:
         """A picture's file as it is stored, or a caption in UTF-8. Raises OSError, or UnicodeError for half a character."""
         if self.text is not None:
             return self.text.encode()
+        if self.path.exists() and not self.path.is_file():  # a device or a pipe has no end
+            raise OSError(f"{self.path} is no regular file; give the path of a picture")
         if self.place is None:
             return self.path.read_bytes()
         with self.path.open("rb") as tar:
@@ -67,11 +69,11 @@ def read_samples(
 
 
 def _from_place(path: Path, modality: str, image_column: str | None, caption_column: str | None) -> list[Sample]:
-    if "*" in path.name:
-        tars = sorted(path.parent.glob(path.name))
-        return [sample for tar in tars for sample in _from_tar(tar, modality)]
     if path.is_dir():
         return _from_folder(path, modality)
+    if "*" in path.name:  # keys may begin anew in each shard
+        tars = sorted(path.parent.glob(path.name))
+        return [replace(each, id=f"{tar.stem}/{each.id}") for tar in tars for each in _from_tar(tar, modality)]
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}; give a folder, a .csv, .tsv or .parquet, or a .tar")
     if path.suffix.lower() in TABLES:
@@ -96,7 +98,7 @@ def _from_folder(folder: Path, modality: str) -> list[Sample]:
 def _from_mapping(source: Mapping, modality: str) -> list[Sample]:
     if modality == "image":
         return [Sample(str(name), _as_path(path)) for name, path in source.items()]
-    listed = {str(name): [texts] if isinstance(texts, str) else list(texts) for name, texts in source.items()}
+    listed = {str(name): texts if isinstance(texts, (list, tuple)) else [texts] for name, texts in source.items()}
     return [
         Sample(f"{name}#{k}", text=_as_text(text)) for name, texts in listed.items() for k, text in enumerate(texts)
     ]
@@ -126,52 +128,72 @@ def _as_text(item) -> str:
 
 
 def _from_table(path: Path, modality: str, image_column: str | None, caption_column: str | None) -> list[Sample]:
-    columns = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
-    names = _column(path, columns, image_column, PATH_COLUMNS, "image_column")
+    table = _Parquet(path) if path.suffix.lower() == ".parquet" else _Csv(path)
+    names = table.read(_column(path, table.columns, image_column, PATH_COLUMNS, "image_column"))
+    for row, name in enumerate(names):
+        if not isinstance(name, str) or not name:
+            raise ValueError(
+                f"row {row + 1} of {path.name} names no picture, but {name!r}; fill it in, or leave the row out"
+            )
     if modality == "image":
-        return [Sample(name, path.parent / name) for name in dict.fromkeys(map(str, names))]
-    texts, seen, found = _column(path, columns, caption_column, CAPTION_COLUMNS, "caption_column"), {}, []
-    for name, text in zip(map(str, names), texts, strict=True):
+        return [Sample(name, path.parent / name) for name in dict.fromkeys(names)]
+    texts = table.read(_column(path, table.columns, caption_column, CAPTION_COLUMNS, "caption_column"))
+    seen, found = {}, []
+    for name, text in zip(names, texts, strict=True):
         k = seen[name] = seen.get(name, -1) + 1
-        found.append(Sample(f"{name}#{k}", text=str(text)))
+        found.append(Sample(f"{name}#{k}", text=text if isinstance(text, str) else ""))  # an empty one is reported
     return found
 
 
-def _csv(path: Path) -> dict[str, list[str]]:
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-            rows, header = list(reader), reader.fieldnames or ()
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ValueError(f"{path.name} is no table that can be read ({error}); save it as UTF-8 CSV") from error
-    short = next((i for i, row in enumerate(rows) if None in row or None in row.values()), None)
-    if short is not None:
-        raise ValueError(
-            f"row {short + 2} of {path.name} has another number of fields than the header; mend or quote it"
-        )
-    return {name: [row[name] for row in rows] for name in header}
+class _Csv:
+    """A .csv or .tsv with a header: `columns`, and one of them at a time."""
+
+    def __init__(self, path: Path):
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        try:
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                reader = csv.DictReader(file, delimiter=delimiter, strict=True)
+                self.rows, self.columns = list(reader), tuple(reader.fieldnames or ())
+        except (csv.Error, UnicodeDecodeError) as error:
+            raise ValueError(f"{path.name} is no table that can be read ({error}); save it as UTF-8 CSV") from error
+        short = next((i for i, row in enumerate(self.rows) if None in row or None in row.values()), None)
+        if short is not None:
+            raise ValueError(
+                f"row {short + 2} of {path.name} has another number of fields than the header; mend or quote it"
+            )
+
+    def read(self, column: str) -> list[str]:
+        return [row[column] for row in self.rows]
 
 
-def _parquet(path: Path) -> dict[str, list]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError as error:
-        raise ImportError("reading Parquet needs pyarrow: pip install pyarrow (or save the table as CSV)") from error
-    try:
-        return parquet.read_table(path).to_pydict()
-    except (OSError, ValueError) as error:  # pyarrow's own errors are both
-        raise ValueError(f"{path.name} is no Parquet file that can be read ({error}); write it again") from error
+class _Parquet:
+    """A .parquet: `columns`, and one of them at a time, for the others may hold whole pictures."""
+
+    def __init__(self, path: Path):
+        try:
+            import pyarrow.parquet as parquet
+        except ImportError as error:
+            raise ImportError(
+                "reading Parquet needs pyarrow: pip install pyarrow (or save the table as CSV)"
+            ) from error
+        try:
+            self.file = parquet.ParquetFile(path)
+        except (OSError, ValueError) as error:  # pyarrow's own errors are both
+            raise ValueError(f"{path.name} is no Parquet file that can be read ({error}); write it again") from error
+        self.columns = tuple(self.file.schema_arrow.names)
+
+    def read(self, column: str) -> list:
+        return self.file.read(columns=[column]).column(0).to_pylist()
 
 
-def _column(path: Path, columns: dict, wanted: str | None, usual: tuple[str, ...], option: str) -> list:
+def _column(path: Path, columns: tuple[str, ...], wanted: str | None, usual: tuple[str, ...], option: str) -> str:
     name = wanted if wanted is not None else next((name for name in usual if name in columns), None)
     if name not in columns:
         raise ValueError(
-            f"{path.name} has the columns {', '.join(columns) or 'none'}; name one with {option}= "
+            f"{path.name} has the columns {', '.join(columns) or 'none'}; name one with read_samples(…, {option}=) "
             f"(looked for: {wanted or ', '.join(usual)})"
         )
-    return columns[name]
+    return name
 
 
 # WebDataset ------------------------------------------------------------------------------------------------------------
@@ -206,7 +228,8 @@ def _caption(raw: bytes, name: str, ending: str) -> str | None:
     if ending == ".txt":
         return text
     try:
-        return json.loads(text).get("caption")
+        caption = json.loads(text).get("caption")
+        return caption if isinstance(caption, str | None) else ""  # an empty one is reported
     except (ValueError, AttributeError) as error:
         raise ValueError(f"{name} is no JSON object ({error}); WebDataset keeps a 'caption' in one") from error
 

@@ -7,6 +7,8 @@ from threading import get_ident
 
 from torch import Tensor, nn
 
+CAPTURING = "transformers.utils.output_capturing"  # its hooks collect hidden states and change nothing
+
 
 @contextmanager
 def inputs_of(module: nn.Module | None):
@@ -26,6 +28,16 @@ def inputs_of(module: nn.Module | None):
             handle.remove()
 
 
+def foreign_hooks(module: nn.Module) -> list[str]:
+    """Names of the parts that carry forward hooks other than transformers' own, which only look."""
+    found = []
+    for name, part in module.named_modules():
+        hooks = [*part._forward_hooks.values(), *part._forward_pre_hooks.values()]
+        if any(hook.__module__ != CAPTURING for hook in hooks):
+            found.append(name or type(part).__name__)
+    return found
+
+
 @contextmanager
 def portable(module: nn.Module):
     """The module without what transformers hangs into a model that has once given hidden states, so that it can travel to
@@ -33,7 +45,7 @@ def portable(module: nn.Module):
     taken = []
     for part in module.modules():
         for key, hook in list(part._forward_hooks.items()):
-            if hook.__module__ == "transformers.utils.output_capturing":
+            if hook.__module__ == CAPTURING:
                 taken.append((part, key, part._forward_hooks.pop(key)))
     hooked = [part for part in module.modules() if part.__dict__.pop("_output_capturing_hooks_installed", False)]
     try:

@@ -94,18 +94,27 @@ def sweep(root: Path) -> int:
 
 
 def _temporary_name(root: Path) -> Path:
-    return root / f"{TEMPORARY}{_here()}-{os.getpid()}-{secrets.token_hex(4)}"
+    return root / f"{TEMPORARY}{this_process()}-{secrets.token_hex(4)}"
+
+
+def this_process() -> str:
+    """A name for this process among all that may share the store: <host>-<number>."""
+    return f"{_here()}-{os.getpid()}"
 
 
 def _abandoned(folder: Path) -> bool:
-    """Whether a temporary folder's process is dead; of a process elsewhere, whether a day has passed."""
+    return is_abandoned(folder, folder.name.removeprefix(TEMPORARY).rpartition("-")[0])
+
+
+def is_abandoned(path: Path, process: str) -> bool:
+    """Whether the process that wrote a path is dead (`process` as in `this_process`); of one elsewhere, whether a day passed."""
     import psutil
 
-    where, _, process = folder.name.removeprefix(TEMPORARY).rpartition("-")[0].rpartition("-")
-    if where == _here() and process.isdecimal() and not psutil.pid_exists(int(process)):
+    where, _, number = process.rpartition("-")
+    if where == _here() and number.isdecimal() and not psutil.pid_exists(int(number)):
         return True
     with suppress(OSError):
-        return time.time() - folder.stat().st_mtime > _DAY
+        return time.time() - path.stat().st_mtime > _DAY
     return False
 
 
