@@ -1,6 +1,7 @@
 """SugarCrepe from a folder in its own format, with a model whose right answers are known."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -129,3 +130,23 @@ def test_a_constant_scorer_scores_nothing_and_a_random_one_lands_on_chance():
 def test_bad_scores(positive, negatives, message):
     with pytest.raises(ValueError, match=message):
         choice_accuracy(positive, negatives)
+
+
+@pytest.mark.parametrize(
+    ("items", "message"),
+    [
+        (lambda item: [item, item], "'add_att/0' comes twice"),
+        (
+            lambda item: [item, replace(item, id="x", negatives=("a", "b"))],
+            "'x' has 2 negatives; give every item of a subset",
+        ),
+        (lambda item: [replace(item, negatives=())], "has 0 negatives"),
+    ],
+)
+def test_items_that_cannot_be_scored_are_refused(folder, model, items, message):
+    with pytest.raises(ValueError, match=message):
+        choices(model, items(sugarcrepe(folder)[0]))
+
+
+def test_items_may_come_one_by_one(folder, model):
+    assert choices(model, iter(sugarcrepe(folder))).failed == 0
