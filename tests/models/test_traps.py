@@ -183,3 +183,30 @@ def test_a_mark_that_shares_the_id_of_padding_counts(clip_folder):
     text = model.encode_text("wow!% cat", tokens=True)
     counted = [i is not None for i in text.word_ids[0]]
     assert text.mask[0].tolist() == counted
+
+
+@pytest.fixture
+def resized(clip_folder, tmp_path):
+    """The tiny CLIP's folder under a changed configuration."""
+    import shutil
+
+    def write(part, **change):
+        folder = shutil.copytree(clip_folder, tmp_path / part)
+        config = json.loads((folder / "open_clip_config.json").read_text())
+        config["model_cfg"][part].update(change)
+        (folder / "open_clip_config.json").write_text(json.dumps(config))
+        return f"local-dir:{folder}"
+
+    return write
+
+
+def test_positions_of_text_are_not_stretched_in_silence(resized):
+    with pytest.raises(
+        ValueError, match="context_length is 20 and the weights have places for 16 tokens; set it to 16"
+    ):
+        wb.load_model(resized("text_cfg", context_length=20), device="cpu")
+
+
+def test_stretched_positions_of_pictures_are_on_the_card(resized):
+    model = wb.load_model(resized("vision_cfg", image_size=96), device="cpu")
+    assert "image positions stretched from 16 patches to 36" in str(model.card)

@@ -17,7 +17,7 @@ from workbench.models.dual_encoder import Tokenized
 from workbench.models.hub_errors import local_folder, said_clearly
 from workbench.models.hugging_face_towers import LEGACY_EOS, TOWERS
 from workbench.models.paired import tokenize_with_offsets
-from workbench.models.reading import ReadEncoder
+from workbench.models.reading import CAUSAL, ReadEncoder
 from workbench.models.transformers_parts import load_tokenizer, load_weights, recipe_of
 from workbench.models.weights import check_vocabulary, weights_digest
 
@@ -149,6 +149,8 @@ def _card(name: str, model: nn.Module, processor) -> ModelCard:
 
 
 def _notes(model: nn.Module) -> tuple[str, ...]:
+    if model.config.model_type == "clip":
+        return (CAUSAL,)
     if model.config.model_type != "siglip2":
         return ()
     return ("free resolution: a picture keeps its shape, so the patch grid is each picture's own",)

@@ -20,11 +20,9 @@ from workbench.models.dual_encoder import Tokenized
 from workbench.models.hub_errors import said_clearly
 from workbench.models.open_clip_folder import check_folder
 from workbench.models.open_clip_towers import activation_of, image_reader, text_reader
-from workbench.models.reading import ReadEncoder
+from workbench.models.reading import CAUSAL, ReadEncoder
 from workbench.models.weights import check_checkpoint, check_finite, check_vocabulary, weights_digest
 from workbench.models.words import words_of
-
-CAUSAL = "the text tower reads left to right: a word's token has seen only the words before it"
 
 
 class OpenClipEncoder(ReadEncoder):

@@ -8,6 +8,7 @@ from pathlib import Path
 from workbench.models.weights import check_checkpoint
 
 CONFIG = "open_clip_config.json"
+USUAL_CONTEXT = 77
 PREFERRED = (
     "open_clip_pytorch_model.bin",
     "open_clip_pytorch_model.pth",
@@ -38,9 +39,11 @@ def check_folder(folder: Path, *, need_weights: bool = True) -> tuple[str, ...]:
         raise FileNotFoundError(
             f"{folder} has no weights; put open_clip_model.safetensors (or open_clip_pytorch_model.bin) there"
         )
+    positions = ()
     for file in weight_files(folder)[:1] if need_weights else ():
         check_checkpoint(file)
-    return _preprocessing_notes(folder / CONFIG, config.get("preprocess_cfg"))
+        positions = _position_notes(folder / CONFIG, config["model_cfg"], _shapes(file))
+    return positions + _preprocessing_notes(folder / CONFIG, config.get("preprocess_cfg"))
 
 
 def read_config(folder: Path) -> dict:
@@ -65,6 +68,40 @@ def _check_model(file: Path, config: dict) -> None:
     width = model.get("embed_dim")
     if isinstance(width, bool) or not isinstance(width, int) or width < 1:
         raise ValueError(f"{file}: embed_dim is {width!r}; give the joint width, a positive whole number")
+
+
+def _shapes(file: Path) -> dict[str, list[int]]:
+    """Shapes of a safetensors file's tensors, from its header alone; nothing of other formats or of a damaged one."""
+    from safetensors import SafetensorError, safe_open
+
+    if file.suffix != ".safetensors":
+        return {}
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return {key: stored.get_slice(key).get_shape() for key in stored.keys() if "positional_embedding" in key}  # noqa: SIM118
+    except SafetensorError:  # said where the weights are loaded
+        return {}
+
+
+def _position_notes(file: Path, model: dict, stored: dict[str, list[int]]) -> tuple[str, ...]:
+    """open_clip stretches position tables to another configuration without a word.
+
+    Text that was trained on fewer places is refused: the stretched ones were never seen. Pictures of another size are usual,
+    and noted.
+    """
+    text = stored.get("positional_embedding") or stored.get("text.positional_embedding")
+    extra = bool(model["text_cfg"].get("embed_cls"))  # CoCa's class token has a place, too
+    wanted, there = model["text_cfg"].get("context_length", USUAL_CONTEXT), text[0] - extra if text else None
+    if text and there != wanted:
+        raise ValueError(
+            f"{file}: context_length is {wanted} and the weights have places for {there} tokens; set it to {there}"
+        )
+    vision, image = model["vision_cfg"], stored.get("visual.positional_embedding")
+    size, patch = vision.get("image_size", 224), vision.get("patch_size", 16)
+    if not image or not all(isinstance(side, int) for side in (size, patch)):
+        return ()
+    places = (size // patch) ** 2 + 1
+    return () if image[0] == places else (f"image positions stretched from {image[0] - 1} patches to {places - 1}",)
 
 
 def _preprocessing_notes(file: Path, preprocess) -> tuple[str, ...]:

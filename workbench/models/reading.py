@@ -18,6 +18,8 @@ from workbench.models.dense import SURGERY_BLOCKS, VARIANTS, dense_states, parts
 from workbench.models.dual_encoder import DualEncoder
 from workbench.models.words import special_ids
 
+CAUSAL = "the text tower reads left to right: a word's token has seen only the words before it"
+
 
 def layer_index(layer: int, layers: int) -> int:
     """Block `layer` counted from 0, or from the end where negative. Raises ValueError outside -layers … layers - 1."""
