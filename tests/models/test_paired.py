@@ -10,7 +10,7 @@ from PIL import Image
 
 from workbench.data.photos import shipped_photos
 from workbench.heads import LinearHead
-from workbench.models.dual_encoder import pick_device
+from workbench.models.placement import pick_device
 from workbench.models.registry import list_models, load_model, skeleton
 from workbench.models.shipped import shipped_names
 

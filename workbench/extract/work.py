@@ -15,7 +15,8 @@ from PIL import Image
 
 from workbench.data.pictures import open_picture
 from workbench.data.samples import Sample
-from workbench.models.dual_encoder import DualEncoder, check_caption
+from workbench.models.batches import check_caption
+from workbench.models.dual_encoder import DualEncoder
 from workbench.models.reading import check_dense, layer_index
 from workbench.store import EmbeddingStore, ShardKey, sample_digest
 

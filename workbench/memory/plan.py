@@ -96,7 +96,7 @@ def plan_memory(
     """
     from workbench.memory.prediction import on_meta, predict
     from workbench.memory.rehearsal import Task, assumptions, trained
-    from workbench.models.dual_encoder import pick_device
+    from workbench.models.placement import pick_device
 
     task = Task(batch_size, tokens, training)
     model, home = on_meta(model_or_name)

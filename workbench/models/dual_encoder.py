@@ -7,12 +7,10 @@ opening of files, progress and moving between devices happen here, once.
 from __future__ import annotations
 
 import hashlib
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Integral
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,12 +18,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from workbench.data.pictures import open_picture
 from workbench.features import ImageFeatures, Projector, TextFeatures
+from workbench.models.batches import as_list, captions, end_of_text, gather, in_batches, joined, opened, warn_cut, whole
 from workbench.models.card import ModelCard
 from workbench.models.weights import check_finite, weights_digest
 from workbench.models.words import tokenizer_digest
-from workbench.progress import bar
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -147,17 +144,17 @@ class DualEncoder(ABC):
         follow. `dense` reads the patch tokens of the last block in another way (`dense_variants`); `pre` and `post` stay.
         Raises ValueError for an empty list, an unreadable picture, or a size, layer or dense option that this tower lacks.
         """
-        images = _as_list(images, "pictures")
+        images = as_list(images, "pictures")
         self.input_size(image_size)
         batches = []
-        for batch in _batches(images, 32 if batch_size is None else batch_size, "pictures"):
+        for batch in in_batches(images, 32 if batch_size is None else batch_size, "pictures"):
             pixels = [self.preprocess(image, image_size) for image in batch]
             batches.append(self.encode_pixels(pixels, tokens=tokens, layer=layer, dense=dense))
-        return _joined(batches, tokens)
+        return joined(batches, tokens)
 
     def preprocess(self, image: Picture, image_size: int | None = None) -> Tensor:
         """One picture as the (3, H, W) that the image tower takes, float32 on the CPU; errors as in `encode_image`."""
-        return self._pixels(_opened(image), self.input_size(image_size))
+        return self._pixels(opened(image), self.input_size(image_size))
 
     def encode_pixels(self, pixels: Sequence[Tensor], **options) -> ImageFeatures:
         """`forward_image` without gradients over preprocessed pictures (3, H, W), which a tower may leave of several shapes."""
@@ -165,7 +162,7 @@ class DualEncoder(ABC):
             if len({picture.shape for picture in pixels}) == 1:
                 return self.forward_image(self._to_device(torch.stack(tuple(pixels))), **options)
             alone = [self.forward_image(self._to_device(picture[None]), **options) for picture in pixels]
-        return _joined(alone, options.get("tokens", False))
+        return joined(alone, options.get("tokens", False))
 
     @contextmanager
     def _reading(self):
@@ -197,23 +194,23 @@ class DualEncoder(ABC):
         """
         if keep_eos and not tokens:
             raise ValueError("keep_eos=True counts a token, so it goes with tokens=True")
-        texts = _captions(texts)
+        texts = captions(texts)
         everything = self._tokenize(texts)
-        _warn_cut(everything, self.card)
+        warn_cut(everything, self.card)
         batches = []
-        for rows in _batches(range(len(texts)), 128 if batch_size is None else batch_size, "captions"):
+        for rows in in_batches(range(len(texts)), 128 if batch_size is None else batch_size, "captions"):
             part = slice(rows[0], rows[-1] + 1)
             width = int(everything.mask[part].sum(1).max()) if self._trims_padding else everything.ids.shape[1]
             ids, mask = everything.ids[part, :width], everything.mask[part, :width]
             with self._reading():
                 batches.append(self.forward_text(ids.to(self.device), mask.to(self.device), tokens=tokens, layer=layer))
         width = everything.ids.shape[1]
-        mask = _gather(batches, "mask", pad_to=width) if tokens else None
+        mask = gather(batches, "mask", pad_to=width) if tokens else None
         return TextFeatures(
-            _gather(batches, "pre"),
-            _gather(batches, "post"),
-            _gather(batches, "tokens", pad_to=width),
-            mask | _end_of_text(everything) if tokens and keep_eos else mask,
+            gather(batches, "pre"),
+            gather(batches, "post"),
+            gather(batches, "tokens", pad_to=width),
+            mask | end_of_text(everything) if tokens and keep_eos else mask,
             everything.words if tokens else None,
             everything.word_ids if tokens else None,
         )
@@ -259,7 +256,7 @@ class DualEncoder(ABC):
 
     def input_size(self, image_size: int | None) -> int:
         """The size asked for, or the native one. Raises TypeError or ValueError for what the tower does not take."""
-        size = self.card.image_size if image_size is None else _whole("image_size", image_size)
+        size = self.card.image_size if image_size is None else whole("image_size", image_size)
         self._check_image_size(size)
         return size
 
@@ -268,131 +265,3 @@ class DualEncoder(ABC):
 
     def _to_device(self, pixels: Tensor) -> Tensor:
         return pixels.to(device=self.device, dtype=self.dtype)
-
-
-def pick_device(device: str | torch.device) -> str:
-    """`auto` is the first of cuda, mps, cpu that is there. Raises ValueError for a device that is not."""
-    device = str(device)
-    here = ["cpu"]
-    if torch.backends.mps.is_available():
-        here.insert(0, "mps")
-    if torch.cuda.is_available():
-        here.insert(0, "cuda")
-    if device == "auto":
-        return here[0]
-    kind, _, index = device.partition(":")
-    if kind not in here or not (index.isdecimal() or device == kind):
-        raise ValueError(f"device {device!r} is not here; choose one of {', '.join(here)} or 'auto'")
-    return device
-
-
-def pick_dtype(dtype: str | torch.dtype) -> torch.dtype:
-    """`auto` is float32, the precision every stored number was made in; float16 and bfloat16 on request."""
-    known = {"auto": torch.float32, "float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if isinstance(dtype, torch.dtype) and dtype in known.values():
-        return dtype
-    if not isinstance(dtype, str) or dtype not in known:
-        raise ValueError(f"dtype {dtype!r} is not offered; choose one of {', '.join(known)}")
-    return known[dtype]
-
-
-def _as_list(images, what: str) -> list:
-    single = isinstance(images, (str, Image.Image, bytes, bytearray, memoryview)) or hasattr(images, "__fspath__")
-    if single or (isinstance(images, np.ndarray) and images.ndim in (2, 3)):
-        return [images]
-    if not isinstance(images, Iterable):
-        raise TypeError(f"{type(images).__name__} {images!r} is no {what}; give one or a list of them")
-    images = list(images)
-    if not images:
-        raise ValueError(f"no {what} given; pass at least one")
-    return images
-
-
-def _opened(image) -> Image.Image:
-    picture = open_picture(image)
-    for note in picture.notes:
-        if "scaled" in note:
-            warnings.warn(f"{picture.name}: {note}", stacklevel=4)
-    return picture.image
-
-
-def _captions(texts: str | Iterable[str]) -> list[str]:
-    texts = _as_list(texts, "captions")
-    for m, text in enumerate(texts):
-        check_caption(text, f"caption {m}")
-    return texts
-
-
-def check_caption(text: str, name: str = "the caption") -> None:
-    """Raises TypeError for what is not text, ValueError for an empty caption or one with half a character."""
-    if not isinstance(text, str):
-        raise TypeError(f"{name} is {type(text).__name__} {text!r}; captions are strings")
-    if not text.strip():
-        raise ValueError(f"{name} is empty; type at least one word")
-    if any("\ud800" <= char <= "\udfff" for char in text):
-        raise ValueError(f"{name} holds half a character, {text!r:.80}; decode its bytes as UTF-8, or retype it")
-
-
-def _warn_cut(tokenized: Tokenized, card: ModelCard) -> None:
-    for m, length in enumerate(tokenized.full_lengths):
-        if length > card.context_length:
-            dropped = length - card.context_length
-            warnings.warn(
-                f"caption {m} has {length} tokens; {card.name} reads {card.context_length}, so the last {dropped} were dropped",
-                stacklevel=3,
-            )
-
-
-def _whole(what: str, value) -> int:
-    if isinstance(value, bool) or not isinstance(value, Integral):
-        raise TypeError(f"{what} is {type(value).__name__} {value!r}; give a whole number")
-    return int(value)
-
-
-def _batches(items: Sequence, size: int, what: str):
-    if _whole("batch_size", size) < 1:
-        raise ValueError(f"batch_size={size}; give a positive number")
-    starts = range(0, len(items), size)
-    for start in bar(starts, what) if len(starts) > 1 else starts:
-        yield items[start : start + size]
-
-
-def _joined(batches: list[ImageFeatures], tokens: bool) -> ImageFeatures:
-    grid = _common_grid(batches, tokens)
-    named = {name: _gather(batches, name) for name in ("pre", "post", "tokens", "norms")}
-    return ImageFeatures(**named, grid=grid)
-
-
-def _gather(batches: list, name: str, pad_to: int | None = None) -> Tensor | None:
-    parts = [getattr(batch, name) for batch in batches]
-    if parts[0] is None:
-        return None
-    if pad_to is not None:
-        parts = [_pad(part, pad_to) for part in parts]
-    joined = torch.cat(parts).cpu()
-    return joined if joined.dtype == torch.bool else joined.float()
-
-
-def _end_of_text(tokenized: Tokenized) -> Tensor:
-    """True at each caption's last attended token, where that is no word: (M, T)."""
-    ends = torch.zeros_like(tokenized.mask)
-    for m, word_ids in enumerate(tokenized.word_ids):
-        last = int(tokenized.mask[m].nonzero().max())
-        ends[m, last] = word_ids[last] is None
-    return ends
-
-
-def _common_grid(batches: list[ImageFeatures], tokens: bool) -> tuple[int, int] | None:
-    """The grid of all pictures, or None. Patch tokens stack only on one grid, so ValueError where they are wanted on more."""
-    grids = {batch.grid for batch in batches}
-    if tokens and len(grids) > 1:
-        raise ValueError(
-            f"the pictures have different patch grids ({', '.join(map(str, sorted(grids)))}); encode them one by one, "
-            "or crop them to one shape"
-        )
-    return grids.pop() if len(grids) == 1 else None
-
-
-def _pad(part: Tensor, width: int) -> Tensor:
-    missing = width - part.shape[1]
-    return part if missing == 0 else torch.cat([part, part.new_zeros(len(part), missing, *part.shape[2:])], dim=1)

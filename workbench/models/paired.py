@@ -13,9 +13,10 @@ from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.heads import Identity
 from workbench.models import towers
 from workbench.models.card import ModelCard
-from workbench.models.dual_encoder import DualEncoder, Tokenized, pick_device, pick_dtype
+from workbench.models.dual_encoder import DualEncoder, Tokenized
 from workbench.models.image_tower import ImageTower
 from workbench.models.meta_pass import meta_twin
+from workbench.models.placement import pick_device, pick_dtype
 from workbench.models.reading import check_dense
 from workbench.models.text_tower import TextTower
 from workbench.models.weights import weights_digest

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from workbench.models.dual_encoder import DualEncoder, pick_device, pick_dtype
+from workbench.models.dual_encoder import DualEncoder
+from workbench.models.placement import pick_device, pick_dtype
 from workbench.models.shipped import load_shipped, read_config, shipped_names
 from workbench.records import Record, Table
 
