@@ -74,7 +74,7 @@ def workers():
 def kill_one_when(kept, killed):
     """Once `kept()` shards are there, kill a worker as the system would."""
     deadline = time.monotonic() + 90
-    while kept() < 3 and time.monotonic() < deadline:
+    while (kept() < 3 or not workers()) and time.monotonic() < deadline:
         time.sleep(0.02)
     victim = workers()[0]
     victim.send_signal(signal.SIGKILL)
