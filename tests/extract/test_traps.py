@@ -249,9 +249,11 @@ def test_an_interrupt_does_not_wait_for_what_nobody_wants(model, pictures, monke
     monkeypatch.setattr(type(model), "preprocess", slow)
     monkeypatch.setattr(type(model), "encode_pixels", interrupt)
     many = {f"{i}-{path.name}": path for i in range(10) for path in pictures.iterdir()}
-    start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
+    start, filters = time.monotonic(), list(warnings.filters)
+    with pytest.raises(KeyboardInterrupt) as kept:  # and with it the traceback, as a notebook keeps it
         embeddings(model, many, batch_size=4)
+    assert kept.tb is not None
+    assert list(warnings.filters) == filters
     assert time.monotonic() - start < 120 * 0.2 / 4 * 0.7  # all of them on four threads would take six seconds
     assert threading.active_count() < 20
 

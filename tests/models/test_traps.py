@@ -139,6 +139,16 @@ def test_a_model_in_training_is_read_in_evaluation(clip_folder):
     assert torch.equal(model.encode_image(PICTURE).post, expected)
 
 
+def test_what_was_put_to_rest_on_purpose_stays_at_rest(clip_folder):
+    model = wb.load_model(f"local-dir:{clip_folder}", device="cpu")
+    model.module.train()
+    model.module.visual.eval()
+    model.encode_image(PICTURE)
+    assert model.module.training
+    assert model.module.transformer.training
+    assert not any(part.training for part in model.module.visual.modules())
+
+
 def test_norms_are_those_of_the_block_as_trained(clip_folder):
     model = wb.load_model(f"local-dir:{clip_folder}", device="cpu")
     raw, dense = (model.encode_image(PICTURE, tokens=True, dense=dense).norms for dense in ("raw", "clearclip"))

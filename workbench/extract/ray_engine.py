@@ -64,10 +64,9 @@ def run_on_ray(worker: Worker, store: EmbeddingStore, jobs: list[Job], workers: 
     ray = import_ray()
     gpus = torch.cuda.device_count() if worker.model.device.type == "cuda" else 0
     pool = max(1, min(workers or gpus or usable_cores(), len(jobs)))
+    # Rows travel through the store; only the model goes through what processes share.
     weights = sum(value.nbytes for value in worker.model.module.state_dict().values())
-    with running(
-        ray, pool, objects=2 * weights + MARGIN
-    ):  # rows travel through the store, only the model goes this way
+    with running(ray, pool, objects=2 * weights + MARGIN):
         try:
             _run(ray, worker, store, jobs, pool, bool(gpus))
         except ray.exceptions.RayError as error:

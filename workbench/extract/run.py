@@ -43,8 +43,8 @@ def embeddings(
     `dense`, `image_size` as in `encode_image`. Without a `store` all rows stay in memory and nothing is kept. Pictures that
     cannot be opened end in `failed`, not in an error. When memory runs out the batch is halved. Stopped at any moment, the
     next call goes on behind the last finished shard. `engine="ray"` spreads the shards over `workers` processes (or over the
-    cluster that RAY_ADDRESS names) and needs a store. Raises ValueError for unknown options, MemoryError where a single
-    sample does not fit, and what `read_samples` raises.
+    cluster that RAY_ADDRESS names) and needs a store, in a folder that all of them see. Raises ValueError for unknown
+    options, MemoryError where a single sample does not fit, and what `read_samples` raises.
     """
     kinds = (kinds,) if isinstance(kinds, str) else tuple(dict.fromkeys(kinds))
     task = Task(modality, kinds, layer, dense, image_size, batch_size)

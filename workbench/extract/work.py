@@ -202,7 +202,7 @@ class Worker:
         while rest:
             try:
                 pieces.append(self._forward(rest[: self.batch_size]))
-                rest = rest[self.batch_size :] if len(rest) > self.batch_size else []
+                rest = rest[self.batch_size :]
             except RuntimeError as error:
                 if not out_of_memory(error):
                     raise
@@ -238,10 +238,8 @@ class Worker:
     def _array(self, rows: torch.Tensor, kind: str) -> np.ndarray:
         rows = rows.cpu()
         rows = rows if rows.dtype == torch.bool else rows.float()
-        if self.task.modality == "text" and kind in (
-            "tokens",
-            "mask",
-        ):  # batches are padded to their own longest caption
+        # Batches of text are padded to their own longest caption; rows that are stored together have one length.
+        if self.task.modality == "text" and kind in ("tokens", "mask"):
             missing = self.model.card.context_length - rows.shape[1]
             rows = torch.cat([rows, rows.new_zeros(len(rows), missing, *rows.shape[2:])], 1)
         return rows.numpy()

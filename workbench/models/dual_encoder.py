@@ -166,14 +166,15 @@ class DualEncoder(ABC):
 
     @contextmanager
     def _reading(self):
-        """Without gradients, and in evaluation even where a training loop left the model in training."""
-        training = self.module.training
-        self.module.eval() if training else None
+        """Without gradients, and in evaluation even where a training loop left parts of the model in training."""
+        training = [part for part in self.module.modules() if part.training]
+        self.module.eval()
         try:
             with torch.no_grad():
                 yield
         finally:
-            self.module.train() if training else None
+            for part in training:  # one by one: train() would also wake what was put to rest on purpose
+                part.training = True
 
     def encode_text(
         self,
