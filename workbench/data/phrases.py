@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
 
-# Python's \w knows no combining marks (Hindi vowels, Hebrew points) and no joined emoji, so a caption is first written
-# as one letter per character for its kind, and words are found in that:
-# w letter or digit, m mark, j invisible joiner, a apostrophe, h hyphen, e emoji, t skin tone, r half a flag, . break.
-_WORD = re.compile(r"w(?:j*[wm])*(?:[ah]w(?:j*[wm])*)*|e[tm]*(?:je[tm]*)*|rr?")
-_KINDS = {"L": "w", "N": "w", "M": "m", "P": ".", "C": " ", "Z": " ", "S": " "}
-_SPECIAL = {**dict.fromkeys("'’\u05f3", "a"), **dict.fromkeys("-\u2010\u2011\u05be", "h"), **dict.fromkeys("<>|", ".")}
+from workbench.data.grammar import ADVERB, BREAK, CONJUNCTION, COUNTS, DESCRIBES, NOUN, Word, parsed
+from workbench.data.lexicon import PARTITIVES, QUANTIFIERS
+from workbench.data.words import kinds, word_spans
+
 _LONGEST = 8  # words; a longer run is a list of keywords, not a phrase
+_LONGEST_RELATION = 6  # words between two phrases that a triple still joins
+GRANULARITIES = ("fine", "mid", "coarse")
+
+Chunker = Callable[[str], Iterable[tuple[int, int]]]
 
 DETERMINERS = frozenset("a an the this that these those my your his her its our their some any each every no".split())
 FUNCTION_WORDS = DETERMINERS | frozenset(
@@ -49,6 +53,130 @@ def readings(caption: str, *, limit: int = 24) -> list[str]:
     return (_unique(found) or _unique(words(caption)) or [caption.strip()])[:limit]
 
 
+@dataclass(frozen=True)
+class NounPhrase:
+    """A noun phrase without its determiner: `text` is caption[start:end], `head` is where its last word, the noun, stands."""
+
+    text: str
+    start: int
+    end: int
+    head: tuple[int, int]
+    modifiers: tuple[str, ...] = ()
+
+
+def noun_phrases(caption: str, *, chunker: str | Chunker = "builtin") -> tuple[NounPhrase, ...]:
+    """The caption's base noun phrases in order: "A black cat on the mat." → black cat, mat. Spans are exact characters.
+
+    Inside are adjectives, noun modifiers and numbers; outside are articles, possessive pronouns, vague quantifiers, and what
+    only opens a phrase ("a group of"). Relations such as "in front of" hold none. `chunker` is "builtin" (closed lists, the
+    same on every machine), "spacy", "auto" (spaCy where a pipeline is installed, else the lists), or a function
+    caption → (start, end) spans. Rules for English; elsewhere whole runs of words come back. Raises ValueError for an empty
+    caption, an unknown chunker or spans that overlap or leave the text, TypeError for no text, ImportError and OSError for
+    "spacy" where spaCy or a pipeline is missing. The trap: rules err; a benchmark names its chunker.
+    """
+    _check(caption)
+    if chunker == "builtin":
+        return _builtin(caption)
+    if chunker in ("spacy", "auto"):
+        from workbench.data.spacy_chunks import installed_pipelines, spacy_chunker
+
+        if chunker == "auto" and not installed_pipelines():
+            return _builtin(caption)
+        return noun_phrases(caption, chunker=spacy_chunker())
+    if not callable(chunker):
+        raise ValueError(f"chunker is {chunker!r}; give 'builtin', 'spacy', 'auto' or a function caption → spans")
+    return tuple(_noun_phrase(caption, *span) for span in _checked_spans(caption, chunker(caption)))
+
+
+def segments(caption: str, granularity: str = "fine", *, chunker: str | Chunker = "builtin") -> tuple[str, ...]:
+    """The text segments that structure-guided inference encodes (arXiv 2506.09691; 2604.11496, section 3), caption last.
+
+    | granularity | segments |
+    |---|---|
+    | fine | head nouns, phrases with what describes them, phrase–relation–phrase triples, the caption |
+    | mid | the same without bare heads |
+    | coarse | triples, phrases that are in no triple, and the caption |
+
+    Text is the caption's own, without the last full stop; each once, case ignored. A triple runs from one phrase through at
+    most six words to the next; a comma or a bare "and" joins nothing. The papers do not define the third level: coarse is
+    our reading. Raises as `noun_phrases`, and ValueError for another granularity.
+    """
+    if granularity not in GRANULARITIES:
+        raise ValueError(f"granularity is {granularity!r}; give one of {', '.join(GRANULARITIES)}")
+    found = noun_phrases(caption, chunker=chunker)
+    heads = [caption[slice(*phrase.head)] for phrase in found]
+    full = [phrase.text for phrase in found]
+    related = [(a, b) for a, b in pairwise(found) if _related(caption, a.end, b.start)]
+    joined = [caption[a.start : b.end] for a, b in related]
+    alone = [phrase.text for phrase in found if not any(phrase in pair for pair in related)]
+    whole = caption.strip().rstrip(".").rstrip() or caption.strip()
+    parts = {"fine": heads + full + joined, "mid": full + joined, "coarse": alone + joined}[granularity]
+    return (*(text for text in _unique(parts) if text.casefold() != whole.casefold()), whole)
+
+
+@lru_cache(maxsize=4096)
+def _builtin(caption: str) -> tuple[NounPhrase, ...]:
+    return tuple(_noun_phrase(caption, run[0].start, run[-1].end, run) for run in phrase_words(caption))
+
+
+def _noun_phrase(caption: str, start: int, end: int, run: Iterable[Word] = ()) -> NounPhrase:
+    places = [(word.start, word.end) for word in run]
+    if not places:
+        places = [(start + a, start + b) for a, b in word_spans(kinds(caption[start:end]))] or [(start, end)]
+    before = tuple(caption[a:b] for a, b in places[:-1])
+    return NounPhrase(caption[start:end], start, end, places[-1], before)
+
+
+@lru_cache(maxsize=4096)
+def phrase_words(caption: str) -> tuple[tuple[Word, ...], ...]:
+    """The words of each noun phrase with their roles; the last is the head."""
+    found: list[tuple[Word, ...]] = []
+    run: list[Word] = []
+    for word in (*parsed(caption), Word("", 0, 0, BREAK)):
+        if word.role in (DESCRIBES, NOUN) or (word.role == COUNTS and not _has_noun(run)):
+            run.append(word)
+            continue
+        found += _closed(run, word)
+        run = [word] if word.role == COUNTS else []
+    return tuple(found)
+
+
+def _has_noun(run: list[Word]) -> bool:
+    return any(word.role == NOUN for word in run)
+
+
+def _closed(run: list[Word], after: Word) -> list[tuple[Word, ...]]:
+    """The run up to its last noun, unless it only opens the next phrase: "a large group | of people"."""
+    last = max((i for i, word in enumerate(run) if word.role == NOUN), default=-1)
+    kept = tuple(run[: last + 1])
+    opens = after.text == "of" and kept and kept[-1].text in PARTITIVES and not _has_noun(run[:last])
+    return [kept] if kept and len(kept) <= _LONGEST and not opens else []
+
+
+def _related(caption: str, start: int, end: int) -> bool:
+    """Whether a relation or a verb stands between: a few words that are more than "and" and articles."""
+    between = [word for word in parsed(caption) if start <= word.start and word.end <= end]
+    if any(word.role == BREAK for word in between) or len(between) > _LONGEST_RELATION:
+        return False
+    return any(
+        word.role not in (CONJUNCTION, ADVERB) and word.text not in DETERMINERS | QUANTIFIERS for word in between
+    )
+
+
+def _checked_spans(caption: str, spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    found, last = [], 0
+    for span in spans:
+        start, end = span
+        if not isinstance(start, int) or not isinstance(end, int) or not last <= start < end <= len(caption):
+            raise ValueError(
+                f"the chunker gave the span {tuple(span)!r} after character {last} of {len(caption)}; give (start, end) "
+                "pairs within the caption, in order, that do not overlap"
+            )
+        found.append((start, end))
+        last = end
+    return found
+
+
 def _runs(caption: str) -> list[list[str]]:
     """Maximal runs of words without punctuation or function words between them."""
     runs: list[list[str]] = []
@@ -68,30 +196,15 @@ def _phrase(run: list[str]) -> list[str]:
 
 def _clauses(caption: str) -> list[list[str]]:
     """Words, parted where punctuation or a dash of its own stands between them."""
-    kinds = "".join(map(_kind, caption))
+    letters = kinds(caption)
     clauses: list[list[str]] = [[]]
     end = 0
-    for match in _WORD.finditer(kinds):
-        if set(kinds[end : match.start()]) & {".", "h"}:
+    for start, stop in word_spans(letters):
+        if set(letters[end:start]) & {".", "h"}:
             clauses.append([])
-        clauses[-1].append(caption[slice(*match.span())])
-        end = match.end()
+        clauses[-1].append(caption[start:stop])
+        end = stop
     return clauses
-
-
-def _kind(char: str) -> str:
-    if char in _SPECIAL:
-        return _SPECIAL[char]
-    category = unicodedata.category(char)
-    if category == "So" and char > "\u22ff":  # below: ©, °, arrows
-        return "r" if "\U0001f1e6" <= char <= "\U0001f1ff" else "e"
-    if "\U0001f3fb" <= char <= "\U0001f3ff":
-        return "t"
-    if "\U000e0020" <= char <= "\U000e007f":  # spells out the flag of Scotland
-        return "m"
-    if category == "Cf" and char != "\u200b":  # that one parts Thai words
-        return "j"
-    return " " if category == "Pc" else _KINDS[category[0]]
 
 
 def _is_function(word: str) -> bool:
