@@ -1,11 +1,16 @@
-"""Intervals: a 95 % bootstrap over items, paired where two models saw the same items."""
+"""Intervals: a 95 % bootstrap over items, paired where two models saw the same items; correlations with what they lean on."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+
+from workbench.records import Record, Table
+
+_CHUNK = 32 << 20  # bytes of resampled values held at a time
 
 
 @dataclass(frozen=True)
@@ -20,21 +25,150 @@ class Interval:
     def __str__(self) -> str:
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
+    def percent(self) -> str:
+        """For a table of percentages: '52.31 [50.10, 54.52]'."""
+        return f"{100 * self.mean:.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}]"
 
-def bootstrap(values, *, resamples: int = 2000, seed: int = 0) -> Interval:
+
+@dataclass(frozen=True)
+class Correlation(Record):
+    """`r` of n pairs, its 95 % bootstrap interval over pairs, and the lowest and highest r when any one pair is left out."""
+
+    kind: str
+    r: float
+    low: float
+    high: float
+    n: int
+    leave_one_out: tuple[float, float]
+
+    def table(self) -> Table:
+        without = "{:.3f} to {:.3f}".format(*self.leave_one_out)
+        row = (f"{self.r:.3f} [{self.low:.3f}, {self.high:.3f}]", without, str(self.n))
+        return Table(f"{self.kind} correlation", ("r [95 %]", "without any one pair", "n"), (row,))
+
+
+def as_array(values) -> np.ndarray:
+    """Scores as float64, whether they come as a list, an array or a tensor of any device and precision."""
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu().double().numpy()
+    return np.asarray(values, dtype=np.float64)
+
+
+def check_numbers(values: np.ndarray, what: str) -> None:
+    """Raises ValueError where `values` hold NaN: dropping items silently would change what a mean is of."""
+    if bad := int(np.isnan(values).sum()):
+        raise ValueError(f"{bad} of {values.size} {what} are NaN; drop them and say so, or mend them")
+
+
+def bootstrap(values, *, groups=None, resamples: int = 2000, seed: int = 0) -> Interval:
     """Percentile interval of the mean of `values` (n,), or (seeds, n): seed-mean scores, resampled over items.
 
-    For a paired comparison pass the differences per item. Raises ValueError for no items or NaN.
+    For a paired comparison pass the differences per item. `groups` (n,) names what items have in common, such as the
+    picture of five captions: whole groups are drawn then, because their items are not independent. Raises ValueError for
+    no items or NaN.
     """
-    scores = np.asarray(torch.as_tensor(values, dtype=torch.float64))
-    scores = scores.mean(0) if scores.ndim == 2 else scores
+    scores = as_array(values)
+    scores = scores.mean(0) if scores.ndim == 2 and len(scores) else scores
     if scores.ndim != 1 or scores.size == 0:
         raise ValueError(f"values of shape {scores.shape}; give (n,) or (seeds, n) with n ≥ 1")
-    if np.isnan(scores).any():
-        raise ValueError(
-            f"{int(np.isnan(scores).sum())} of {scores.size} values are NaN; drop them and say so, or mend them"
-        )
-    rng = np.random.default_rng(seed)
-    means = [scores[rng.integers(0, scores.size, scores.size)].mean() for _ in range(resamples)]
+    check_numbers(scores, "values")
+    if resamples < 1:
+        raise ValueError(f"resamples={resamples}; give at least one, 2000 is usual")
+    if groups is None:
+        means = np.concatenate([scores[drawn].mean(1) for drawn in _draws(scores.size, resamples, seed)])
+    else:
+        means = _group_means(scores, groups, resamples, seed)
     low, high = np.percentile(means, [2.5, 97.5])
     return Interval(float(scores.mean()), float(low), float(high), scores.size)
+
+
+def paired_difference(a, b, *, groups=None, resamples: int = 2000, seed: int = 0) -> Interval:
+    """Mean of a - b with its interval, where a and b are (n,) or (seeds, n) scores of the same items in the same order.
+
+    Raises ValueError for different shapes, no items or NaN.
+    """
+    a, b = as_array(a), as_array(b)
+    if a.shape != b.shape:
+        raise ValueError(f"a {a.shape} and b {b.shape} are not of the same items; match them by id first")
+    return bootstrap(a - b, groups=groups, resamples=resamples, seed=seed)
+
+
+def wilson(right: int, n: int) -> Interval:
+    """Share of `right` in n yes-or-no items with Wilson's interval: for small n, or none right, where a bootstrap has no width.
+
+    Raises ValueError unless 0 ≤ right ≤ n and n ≥ 1.
+    """
+    from scipy.stats import binomtest
+
+    if n < 1 or not 0 <= right <= n:
+        raise ValueError(f"{right} right of {n}; give 0 ≤ right ≤ n and n ≥ 1")
+    found = binomtest(int(right), int(n)).proportion_ci(0.95, method="wilson")
+    return Interval(right / n, float(found.low), float(found.high), int(n))
+
+
+def pearson(x, y, *, resamples: int = 2000, seed: int = 0) -> Correlation:
+    """Pearson's r of x (n,) and y (n,), n ≥ 3. The trap: few far points make it (print `leave_one_out` beside it).
+
+    Raises ValueError for unequal lengths, fewer than three pairs, NaN, or a side that does not vary.
+    """
+    return _correlation("Pearson", x, y, lambda rows: rows, resamples, seed)
+
+
+def spearman(x, y, *, resamples: int = 2000, seed: int = 0) -> Correlation:
+    """Spearman's r, Pearson's r of ranks (ties share their mean rank). Arguments and errors as in `pearson`."""
+    from scipy.stats import rankdata
+
+    return _correlation("Spearman", x, y, lambda rows: rankdata(rows, axis=-1), resamples, seed)
+
+
+def _draws(n: int, resamples: int, seed: int):
+    """Indices (chunk, n) of all resamples: the same stream in chunks of any size."""
+    rng, chunk = np.random.default_rng(seed), max(1, _CHUNK // (16 * n))
+    for start in range(0, resamples, chunk):
+        yield rng.integers(0, n, (min(chunk, resamples - start), n))
+
+
+def _all_but_one(n: int):
+    """Indices (chunk, n - 1): row i holds all but i."""
+    others, chunk = np.arange(n - 1), max(1, _CHUNK // (16 * n))
+    for start in range(0, n, chunk):
+        left_out = np.arange(start, min(start + chunk, n))[:, None]
+        yield others + (others >= left_out)
+
+
+def _group_means(scores: np.ndarray, groups, resamples: int, seed: int) -> np.ndarray:
+    codes = group_codes(groups, len(scores))
+    sums, counts = np.bincount(codes, scores), np.bincount(codes)
+    return np.concatenate([sums[drawn].sum(1) / counts[drawn].sum(1) for drawn in _draws(len(sums), resamples, seed)])
+
+
+def group_codes(groups, n: int) -> np.ndarray:
+    """Groups (n,) of any kind as 0 … G-1. Raises ValueError where there are not n of them."""
+    groups = groups.cpu().numpy() if isinstance(groups, torch.Tensor) else np.asarray(groups)
+    if groups.shape != (n,):
+        raise ValueError(f"groups of shape {groups.shape} for {n} items; give one for each")
+    return np.unique(groups, return_inverse=True)[1]
+
+
+def _correlation(kind: str, x, y, ranked: Callable, resamples: int, seed: int) -> Correlation:
+    x, y = as_array(x), as_array(y)
+    if x.ndim != 1 or x.shape != y.shape or len(x) < 3:
+        raise ValueError(f"x {x.shape} and y {y.shape}; give two of the same length (n,) with n ≥ 3")
+    check_numbers(np.stack([x, y]), "values")
+    if np.ptp(x) == 0 or np.ptp(y) == 0:
+        raise ValueError(f"{'x' if np.ptp(x) == 0 else 'y'} is the same everywhere; a correlation needs both to vary")
+    n = len(x)
+    drawn = np.concatenate([_rows_r(ranked(x[rows]), ranked(y[rows])) for rows in _draws(n, resamples, seed)])
+    # A resample may hold one value only and has no r then; it says nothing about the others.
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    without = np.concatenate([_rows_r(ranked(x[rows]), ranked(y[rows])) for rows in _all_but_one(n)])
+    r = float(_rows_r(ranked(x[None]), ranked(y[None]))[0])
+    return Correlation(kind, r, float(low), float(high), n, (float(np.nanmin(without)), float(np.nanmax(without))))
+
+
+def _rows_r(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Pearson's r of each row pair of x (k, n) and y (k, n); NaN where a row does not vary."""
+    varies = (np.ptp(x, axis=1) > 0) & (np.ptp(y, axis=1) > 0)
+    x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
+    norms = np.sqrt((x**2).sum(1) * (y**2).sum(1))
+    return np.where(varies, (x * y).sum(1) / np.where(varies & (norms > 0), norms, 1), np.nan)
