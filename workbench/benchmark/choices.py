@@ -1,4 +1,4 @@
-"""A model on a benchmark: features through `extract`, numbers through `evaluation`, items matched by id."""
+"""Hard negatives: how often a model prefers the true caption, by subset."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from workbench.benchmark.encoded import Encoded
 from workbench.claims import Claim
 from workbench.data.benchmarks import Item
 from workbench.evaluation.composition import Choice, choice_accuracy
-from workbench.extract import embeddings, match
 from workbench.models.dual_encoder import DualEncoder
 from workbench.records import Record, Table
 
@@ -43,28 +43,13 @@ def choices(model: DualEncoder, items: Sequence[Item], *, store=None, batch_size
     """
     items = list(items)
     _check_items(items)
-    options = {"store": store, "batch_size": batch_size}
-    images = embeddings(model, {str(item.picture): item.picture for item in items}, **options)
-    captions = {item.id: [item.caption, *item.negatives] for item in items}
-    texts = embeddings(model, captions, modality="text", **options)
-    if not len(images) or not len(texts):
-        failed = {**images.failed, **texts.failed}
-        raise ValueError(f"none of {len(items)} items could be read, for example {next(iter(failed.items()))}")
-    scores = _scores(images, texts, items)
-    whole = {item.id: scores[item.id] for item in items if np.isfinite(scores[item.id]).all()}
-    subsets = {
-        name: np.stack([whole[item.id] for item in items if item.subset == name and item.id in whole])
-        for name in dict.fromkeys(item.subset for item in items if item.id in whole)
-    }
-    if not subsets:
-        raise ValueError(
-            f"of {len(items)} items none has both its picture and its captions; see what could not be read"
-        )
-    found = {name: choice_accuracy(rows[:, 0], rows[:, 1:]) for name, rows in subsets.items()}
-    return SubsetChoices(model.name, found, len(items) - len(whole))
+    encoded = Encoded(model, items, store=store, batch_size=batch_size)
+    scores = encoded.options(encoded.whole)
+    found = by_subset(encoded.whole, scores)
+    return SubsetChoices(model.name, found, len(items) - len(encoded.whole))
 
 
-def _check_items(items: list[Item]) -> None:
+def _check_items(items: Sequence) -> None:
     if not items:
         raise ValueError("there are no items; read a benchmark first")
     twice = [name for name, n in Counter(item.id for item in items).items() if n > 1]
@@ -78,22 +63,12 @@ def _check_items(items: list[Item]) -> None:
             )
 
 
-def _scores(images, texts, items: Sequence[Item]) -> dict[str, np.ndarray]:
-    """Cosines of every item's captions with its picture, the true one first; NaN where one of both could not be read."""
-    scores = {item.id: np.full(1 + len(item.negatives), np.nan) for item in items}
-    pictures = {item.id: str(item.picture) for item in items}
-    owners = [(name, *name.rpartition("#")[::2]) for name in texts.ids]
-    rows, columns = match(images.ids, [f"{pictures[item]}#{i}" for i, (_, item, _) in enumerate(owners)])
-    cosines = (_unit(images["post"])[rows] * _unit(texts["post"])[columns]).sum(1)
-    for column, cosine in zip(columns, cosines, strict=True):
-        _, item, number = owners[column]
-        scores[item][int(number)] = cosine
-    return scores
-
-
-def _unit(rows) -> np.ndarray:
-    rows = np.asarray(rows, dtype=np.float64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+def by_subset(items: Sequence, scores: np.ndarray) -> dict[str, Choice]:
+    subsets = np.array([item.subset for item in items])
+    return {
+        name: choice_accuracy(scores[subsets == name, 0], scores[subsets == name, 1:])
+        for name in dict.fromkeys(item.subset for item in items)
+    }
 
 
 def sugarcrepe_claim(found: SubsetChoices | None) -> Claim:

@@ -1,0 +1,226 @@
+"""Scoring rules that belong to one benchmark each, on plain arrays of scores. Strict everywhere: a tie is wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from workbench.evaluation.composition import Choice, choice_accuracy
+from workbench.evaluation.statistics import Interval, bootstrap
+from workbench.records import Record, Table
+
+PAIRS = (frozenset({"left", "right"}), frozenset({"on", "under"}), frozenset({"in-front", "behind"}))
+
+# The eleven files of VALSE are seven phenomena
+VALSE_PHENOMENA = {
+    "existence": ("existence",),
+    "plurals": ("plurals",),
+    "counting": ("counting-hard", "counting-small-quant", "counting-adversarial"),
+    "relations": ("relations",),
+    "actions": ("action-replacement", "actant-swap"),
+    "coreference": ("coreference-standard", "coreference-hard"),
+    "foil-it": ("foil-it",),
+}
+
+
+# SugarCrepe++ ----------------------------------------------------------------------------------------------------------
+
+
+def two_positives(scores: np.ndarray) -> Choice:
+    """How often both true captions beat every false one: scores (n, 2 + K), the two true ones first. Chance 1/3 at K = 1.
+
+    Image-to-text of SugarCrepe++ (arXiv 2406.11171). Raises ValueError for other shapes or NaN.
+    """
+    scores = _table(scores, 3)
+    return choice_accuracy(scores[:, :2].min(1), scores[:, 2:])
+
+
+def text_only(alike: np.ndarray, different: np.ndarray) -> Choice:
+    """How often two captions that mean the same are nearer to each other than either to the third: cosines alike (n,) of the
+    two, different (n, 2) of each with the false one. No picture is looked at; chance 1/3.
+
+    Text-only task of SugarCrepe++. Raises ValueError for other shapes or NaN.
+    """
+    return choice_accuracy(alike, different)
+
+
+# ARO -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Macro(Record):
+    """`mean` of the accuracies of `groups` {name: (accuracy, n)}, of which every one counts the same; `micro` is over all n
+    items of these groups. `small` groups {name: n} were left out."""
+
+    mean: float
+    interval: tuple[float, float]
+    micro: float
+    tie_rate: float
+    n: int
+    groups: dict[str, tuple[float, int]]
+    small: dict[str, int]
+
+    def table(self) -> Table:
+        low, high = self.interval
+        rows = [("all groups", f"{100 * self.mean:.2f} [{100 * low:.2f}, {100 * high:.2f}]", str(self.n))]
+        rows += [(name, f"{100 * accuracy:.2f}", str(n)) for name, (accuracy, n) in self.groups.items()]
+        left_out = f"; {len(self.small)} groups are too small" if self.small else ""
+        return Table(
+            f"Accuracy averaged over groups, percent{left_out}", ("group", "accuracy [95 %]", "n"), tuple(rows)
+        )
+
+
+def macro_over_groups(scores: np.ndarray, groups: Sequence[str], *, least: int = 1, seed: int = 0) -> Macro:
+    """Accuracy by group, then their mean: scores (n, 1 + K), the true caption first, and a group for each item.
+
+    ARO's headline (arXiv 2210.01936); its attributes need `least` = 25 items. The interval is a bootstrap over items (each
+    resample draws how many right and wrong answers every group gets). The trap: the mean over items, `micro`, is another
+    number. Raises ValueError for other shapes, NaN, or where every group is too small.
+    """
+    scores = _table(scores, 2)
+    if len(groups) != len(scores):
+        raise ValueError(f"{len(groups)} groups for {len(scores)} items; give one each")
+    sizes = Counter(groups)
+    kept = np.array([sizes[group] >= least for group in groups])
+    if not kept.any():
+        raise ValueError(f"none of {len(sizes)} groups has {least} items (the largest: {max(sizes.values())})")
+    scores = scores[kept]
+    known, at = np.unique(np.array([str(group) for group in groups])[kept], return_inverse=True)
+    best = scores[:, 1:].max(1)
+    right = scores[:, 0] > best
+    n, hits = np.bincount(at, minlength=len(known)), np.bincount(at, weights=right, minlength=len(known))
+    found = {str(name): (float(hits[i] / n[i]), int(n[i])) for i, name in enumerate(known)}
+    return Macro(
+        float((hits / n).mean()),
+        _macro_interval(hits, n, seed),
+        float(right.mean()),
+        float((scores[:, 0] == best).mean()),
+        len(scores),
+        found,
+        {name: size for name, size in sizes.items() if size < least},
+    )
+
+
+def _macro_interval(hits: np.ndarray, n: np.ndarray, seed: int, resamples: int = 2000) -> tuple[float, float]:
+    """Items resampled with replacement are a multinomial over (group, right or wrong); a group that gets none counts not."""
+    cells = np.concatenate([hits, n - hits]) / n.sum()
+    drawn = np.random.default_rng(seed).multinomial(n.sum(), cells, size=resamples)
+    right, wrong = np.hsplit(drawn, 2)
+    total = right + wrong
+    share = np.divide(right, total, out=np.full(total.shape, np.nan), where=total > 0)
+    low, high = np.percentile(np.nanmean(share, axis=1), [2.5, 97.5])
+    return float(low), float(high)
+
+
+# What'sUp --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Sets(Record):
+    """Accuracy over items, over pairs of opposite relations of the same two things, and over whole sets of four; pairs and
+    sets of which an item is missing do not count and are `incomplete`."""
+
+    individual: Choice
+    pair: Interval | None
+    whole: Interval | None
+    incomplete: int
+
+    def table(self) -> Table:
+        rows = [("individual", *self.individual.table().rows[0])]
+        for name, share in (("pair", self.pair), ("set of four", self.whole)):
+            if share is not None:
+                rows.append(
+                    (name, f"{100 * share.mean:.2f} [{100 * share.low:.2f}, {100 * share.high:.2f}]", "", str(share.n))
+                )
+        missing = f"; {self.incomplete} pairs or sets are incomplete" if self.incomplete else ""
+        return Table(f"Accuracy, percent{missing}", ("what", "accuracy [95 %]", "ties", "n"), tuple(rows))
+
+
+def set_accuracy(scores: np.ndarray, things: Sequence[str], relations: Sequence[str]) -> Sets:
+    """Scores (n, 1 + K), the true caption first; what things an item shows and in which relation of PAIRS.
+
+    What'sUp (arXiv 2310.19785): a pair is right where both of left and right (or on and under, or in front and behind) are;
+    a set where all four are. Chance with four options: 1/4, 1/16, 1/256. Raises ValueError for other shapes, NaN, an unknown
+    relation, or one that comes twice for the same things.
+    """
+    scores = _table(scores, 2)
+    if not len(scores) == len(things) == len(relations):
+        raise ValueError(f"{len(scores)} items, {len(things)} things, {len(relations)} relations; give one each")
+    individual = choice_accuracy(scores[:, 0], scores[:, 1:])
+    sets: dict[str, dict[str, bool]] = {}
+    for these, relation, right in zip(things, relations, scores[:, 0] > scores[:, 1:].max(1), strict=True):
+        if not any(relation in pair for pair in PAIRS) or relation in sets.setdefault(these, {}):
+            known = ", ".join(sorted(frozenset().union(*PAIRS)))
+            raise ValueError(f"the relation {relation!r} of {these!r} is unknown or comes twice; known are {known}")
+        sets[these][relation] = bool(right)
+    begun = [(found, pair) for found in sets.values() for pair in PAIRS if pair & found.keys()]
+    pairs = [all(found[one] for one in pair) for found, pair in begun if pair <= found.keys()]
+    wholes = [all(found.values()) for found in sets.values() if len(found) == 4]
+    incomplete = len(begun) - len(pairs) + len(sets) - len(wholes)
+    return Sets(individual, _share(pairs), _share(wholes), incomplete)
+
+
+def _share(right: list[bool]) -> Interval | None:
+    return bootstrap(np.array(right, dtype=float)) if right else None
+
+
+# ImageCoDe -------------------------------------------------------------------------------------------------------------
+
+
+def picture_choice(scores: np.ndarray, targets: Sequence[int]) -> Choice:
+    """How often the picture that a text means scores above all others: scores (n, P), targets (n,) in 0 … P - 1.
+
+    ImageCoDe (arXiv 2203.15867) has P = 10, chance 1/10. Raises ValueError for other shapes, a target outside, or NaN.
+    """
+    scores, targets = _table(scores, 2), np.asarray(targets)
+    if targets.shape != (len(scores),) or not ((targets >= 0) & (targets < scores.shape[1])).all():
+        raise ValueError(
+            f"targets {targets.shape} for {len(scores)} texts; give each the place of its picture, 0 to {scores.shape[1] - 1}"
+        )
+    others = np.ones(scores.shape, dtype=bool)
+    others[np.arange(len(scores)), targets] = False
+    return choice_accuracy(scores[~others], scores[others].reshape(len(scores), -1))
+
+
+# Means over subsets -----------------------------------------------------------------------------------------------------
+
+
+def mean_of_subsets(subsets: Mapping[str, Choice]) -> Interval:
+    """Unweighted mean of the subsets' accuracies; its interval is over items in each. Raises ValueError for no subset."""
+    if not subsets:
+        raise ValueError("there is no subset to average; give choices by name")
+    return _weighted(subsets, dict.fromkeys(subsets, 1 / len(subsets)))
+
+
+def valse_mean(subsets: Mapping[str, Choice]) -> Interval:
+    """Mean over VALSE's seven phenomena, each the mean of its files, from choices by file.
+
+    As vl_compo averages it for published comparisons (arXiv 2410.05210); the mean over files is another number. Raises
+    ValueError where a file is missing.
+    """
+    weights = {file: 1 / len(files) / len(VALSE_PHENOMENA) for files in VALSE_PHENOMENA.values() for file in files}
+    if lacking := [file for file in weights if file not in subsets]:
+        raise ValueError(f"VALSE's mean needs all of its files; {', '.join(lacking)} is missing")
+    return _weighted({file: subsets[file] for file in weights}, weights)
+
+
+def _weighted(subsets: Mapping[str, Choice], weights: Mapping[str, float], seed: int = 0) -> Interval:
+    """Items are right or wrong, so a resample of a subset's items is one draw from a binomial."""
+    n = np.array([each.n for each in subsets.values()])
+    accuracy = np.array([each.accuracy for each in subsets.values()])
+    weight = np.array([weights[name] for name in subsets])
+    drawn = np.random.default_rng(seed).binomial(n, accuracy, (2000, len(n))) / n
+    low, high = np.percentile(drawn @ weight, [2.5, 97.5])
+    return Interval(float(accuracy @ weight), float(low), float(high), int(n.sum()))
+
+
+def _table(scores: np.ndarray, least: int) -> np.ndarray:
+    scores = np.asarray(scores, dtype=np.float64)
+    if scores.ndim != 2 or not len(scores) or scores.shape[1] < least:
+        raise ValueError(f"scores {scores.shape}; give (n, K) with n ≥ 1 and K ≥ {least}")
+    if np.isnan(scores).any():
+        raise ValueError("a score is NaN; look at the features it came from")
+    return scores
