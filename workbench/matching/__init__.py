@@ -1,5 +1,11 @@
 """Which patch answers to which word."""
 
+from workbench.matching.crops import Regions as Regions
+from workbench.matching.crops import Segments as Segments
+from workbench.matching.crops import crop_boxes as crop_boxes
+from workbench.matching.crops import crop_features as crop_features
+from workbench.matching.crops import segment_features as segment_features
+from workbench.matching.late import late_interaction as late_interaction
 from workbench.matching.maps import centre as centre
 from workbench.matching.maps import similarity_map as similarity_map
 from workbench.matching.maps import without_redundant as without_redundant

@@ -1,0 +1,109 @@
+"""Late interaction against a loop, in any blocks, and against what cheats: padding, scale, order."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from workbench.matching import late_interaction
+
+
+@pytest.fixture
+def tokens():
+    generator = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(5, 7, 6, generator=generator), torch.randn(4, 3, 6, generator=generator)
+    text_mask = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [0, 1, 1]]).bool()
+    image_mask = torch.rand(5, 7, generator=generator) > 0.4
+    image_mask[:, 0] = True
+    return images, texts, text_mask, image_mask
+
+
+def by_loop(images, texts, text_mask, image_mask, max_over):
+    scores = torch.zeros(len(images), len(texts))
+    for n, image in enumerate(images):
+        for m, text in enumerate(texts):
+            patches, words = image[image_mask[n]], text[text_mask[m]]
+            cosines = F.cosine_similarity(patches[:, None], words[None], dim=-1)
+            scores[n, m] = cosines.amax(0).mean() if max_over == "patches" else cosines.amax(1).mean()
+    return scores
+
+
+@pytest.mark.parametrize("max_over", ["patches", "tokens"])
+@pytest.mark.parametrize("max_bytes", [1, 300, 1 << 20])
+def test_equals_the_loop_in_any_blocks(tokens, max_over, max_bytes):
+    images, texts, text_mask, image_mask = tokens
+    found = late_interaction(images, texts, text_mask, image_mask=image_mask, max_over=max_over, max_bytes=max_bytes)
+    assert torch.allclose(found, by_loop(*tokens, max_over), atol=1e-6)
+
+
+def test_without_masks_everything_counts(tokens):
+    images, texts, text_mask, image_mask = tokens
+    everything = torch.ones_like(text_mask), torch.ones_like(image_mask)
+    assert torch.allclose(late_interaction(images, texts), by_loop(images, texts, *everything, "patches"), atol=1e-6)
+
+
+@pytest.mark.parametrize("max_over", ["patches", "tokens"])
+def test_what_the_masks_hide_may_hold_anything(tokens, max_over):
+    images, texts, text_mask, image_mask = tokens
+    options = {"image_mask": image_mask, "max_over": max_over}
+    before = late_interaction(images, texts, text_mask, **options)
+    images, texts = images.clone(), texts.clone()
+    images[~image_mask], texts[~text_mask] = 1e6, -1e6
+    assert torch.allclose(late_interaction(images, texts, text_mask, **options), before)
+
+
+def test_order_and_length_of_tokens_do_not_matter(tokens):
+    images, texts, text_mask, _ = tokens
+    order = torch.randperm(7, generator=torch.Generator().manual_seed(1))
+    expected = late_interaction(images, texts, text_mask)
+    assert torch.allclose(late_interaction(3 * images[:, order], 0.1 * texts, text_mask), expected, atol=1e-6)
+
+
+def test_one_part_on_both_sides_is_the_global_cosine(tokens):
+    images, texts, *_ = tokens
+    image, text = images[:, :1], texts[:, :1]
+    cosines = F.normalize(image[:, 0], dim=-1) @ F.normalize(text[:, 0], dim=-1).T
+    for max_over in ("patches", "tokens"):
+        assert torch.allclose(late_interaction(image, text, max_over=max_over), cosines, atol=1e-6)
+
+
+def test_more_patches_never_lower_the_best_match(tokens):
+    images, texts, text_mask, _ = tokens
+    few = late_interaction(images[:, :4], texts, text_mask)
+    assert (late_interaction(images, texts, text_mask) >= few - 1e-6).all()
+
+
+def test_gradients_flow_to_both_sides(tokens):
+    images, texts, text_mask, _ = tokens
+    images, texts = images.requires_grad_(), texts.requires_grad_()
+    late_interaction(images, texts, text_mask).sum().backward()
+    assert images.grad.abs().sum() > 0
+    assert (texts.grad[~text_mask] == 0).all()
+
+
+def test_memory_stays_within_the_budget():
+    import resource
+
+    images, texts = torch.randn(64, 196, 32), torch.randn(64, 64, 32)  # whole: 205 MB
+    late_interaction(images[:2], texts[:2], max_bytes=8 << 20)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    late_interaction(images, texts, max_bytes=8 << 20)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10  # KiB
+
+
+@pytest.mark.parametrize(
+    ("images", "texts", "options", "message"),
+    [
+        (torch.ones(2, 3, 4), torch.ones(2, 3, 5), {}, "4 wide and text tokens 5"),
+        (torch.ones(2, 4), torch.ones(2, 3, 4), {}, r"image tokens \(2, 4\) must be \(N, P, d\)"),
+        (torch.ones(2, 3, 4), torch.ones(0, 3, 4), {}, r"text tokens \(0, 3, 4\)"),
+        (torch.full((1, 1, 2), torch.nan), torch.ones(1, 1, 2), {}, "image tokens hold NaN"),
+        (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"text_mask": torch.ones(1, 3).bool()}, r"text mask \(1, 3\)"),
+        (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"text_mask": torch.ones(1, 2)}, "boolean mask"),
+        (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"text_mask": torch.zeros(1, 2).bool()}, "in text 0 nothing counts"),
+        (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"max_over": "words"}, "max_over='words'"),
+        (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"max_bytes": 0}, "max_bytes=0"),
+    ],
+)
+def test_bad_input_is_named(images, texts, options, message):
+    with pytest.raises(ValueError, match=message):
+        late_interaction(images, texts, **options)

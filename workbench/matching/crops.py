@@ -1,0 +1,137 @@
+"""Structure-guided inference: pieces of a picture and pieces of a caption, each encoded on its own (arXiv 2506.09691)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench.progress import bar
+
+SIZES = ((32, 32), (56, 56), (112, 112), (224, 224), (56, 112), (112, 56))  # width, height on a picture of 224 pixels
+UNIT = 224
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels, right and bottom not included
+
+
+@dataclass(frozen=True)
+class Regions:
+    """Crops of N pictures: tokens (N, R, d), mask (N, R) true where a crop stands, boxes[n] its crops' pixels."""
+
+    tokens: Tensor
+    mask: Tensor
+    boxes: tuple[tuple[Box, ...], ...]
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Pieces of M captions: tokens (M, T, d), mask (M, T) true where a piece stands, texts[m] what they say."""
+
+    tokens: Tensor
+    mask: Tensor
+    texts: tuple[tuple[str, ...], ...]
+
+
+def crop_boxes(width: int, height: int, grid: Literal["grid", "overlap"] = "grid") -> tuple[Box, ...]:
+    """The paper's blind crops, scaled with the picture: 86 side by side ("grid"), 270 at half steps ("overlap").
+
+    Six sizes from 32×32 to the whole picture, on 224 pixels; rectangles step half of each side. Raises ValueError for an
+    unknown grid or a picture of less than 16 pixels (the smallest crop would have no two).
+    """
+    if grid not in ("grid", "overlap"):
+        raise ValueError(f"grid={grid!r}; choose 'grid' (86 crops) or 'overlap' (270)")
+    if min(width, height) < 16:
+        raise ValueError(f"a picture of {width} × {height} pixels; give 16 or more each way")
+    part = 1 if grid == "grid" else 2
+    return tuple(
+        (_at(left, width), _at(top, height), _at(left + w, width), _at(top + h, height))
+        for w, h in SIZES
+        for top in range(0, UNIT - h + 1, h // part)
+        for left in range(0, UNIT - w + 1, w // part)
+    )
+
+
+def _at(place: int, length: int) -> int:
+    return round(place * length / UNIT)
+
+
+def crop_features(
+    model,
+    images,
+    *,
+    grid: Literal["grid", "overlap"] = "grid",
+    boxes: Sequence[Sequence[Box]] | None = None,
+    batch_size: int = 256,
+) -> Regions:
+    """Every crop of every picture through the model's own preprocessing and image tower: N pictures → `Regions`.
+
+    `model` is a DualEncoder. `boxes` gives each picture's own crops, such as true object boxes, in place of the blind grid;
+    what stands over the picture's edge is cut off. 86 crops cost 86 passes: a bar shows them. Raises ValueError for
+    no pictures, a picture without a box, or a box outside its picture.
+    """
+    pictures = [_as_picture(image) for image in _listed(images)]
+    if boxes is None:
+        boxes = [crop_boxes(*picture.size, grid) for picture in pictures]
+    if len(boxes) != len(pictures):
+        raise ValueError(f"{len(boxes)} lists of boxes for {len(pictures)} pictures; give each its own")
+    inside = tuple(_clipped(n, each, picture) for n, (each, picture) in enumerate(zip(boxes, pictures, strict=True)))
+    pieces = [(n, box) for n, each in enumerate(inside) for box in each]
+    vectors = [
+        model.encode_pixels([model.preprocess(pictures[n].crop(box)) for n, box in pieces[i : i + batch_size]]).post
+        for i in bar(range(0, len(pieces), batch_size), f"{len(pieces)} crops")
+    ]
+    return Regions(*_padded(torch.cat(vectors).float().cpu(), [len(each) for each in inside]), inside)
+
+
+def segment_features(model, captions: Sequence[Sequence[str]]) -> Segments:
+    """Every segment encoded alone, each different text once: M lists of segments → `Segments`.
+
+    Raises ValueError for a caption without segments.
+    """
+    texts = tuple(tuple(each) for each in captions)
+    if not texts:
+        raise ValueError("no captions given; pass a list of segments for each")
+    for m, each in enumerate(texts):
+        if not each:
+            raise ValueError(f"caption {m} has no segments; give it at least its whole text")
+    different = list(dict.fromkeys(text for each in texts for text in each))
+    place = {text: i for i, text in enumerate(different)}
+    vectors = model.encode_text(different, batch_size=256).post
+    rows = vectors[[place[text] for each in texts for text in each]]
+    return Segments(*_padded(rows, [len(each) for each in texts]), texts)
+
+
+def _padded(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """Rows one list after another → (lists, longest, d) and its mask."""
+    parts = rows.split(list(counts))
+    tokens = torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)
+    return tokens, torch.arange(tokens.shape[1]) < torch.tensor(counts)[:, None]
+
+
+def _listed(images) -> list:
+    images = list(images)
+    if not images:
+        raise ValueError("no pictures given; pass at least one")
+    return images
+
+
+def _as_picture(image) -> Image.Image:
+    from workbench.data.pictures import open_picture
+
+    return open_picture(image).image
+
+
+def _clipped(n: int, boxes: Sequence[Box], picture: Image.Image) -> tuple[Box, ...]:
+    width, height = picture.size
+    kept = tuple((max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)) for x0, y0, x1, y1 in boxes)
+    if not kept:
+        raise ValueError(f"picture {n} has no box; give each at least one, for example the whole picture")
+    for box, (x0, y0, x1, y1) in zip(boxes, kept, strict=True):
+        if x0 >= x1 or y0 >= y1:
+            raise ValueError(
+                f"box {tuple(box)} lies outside picture {n} of {width} × {height}; give left, top, right, bottom"
+            )
+    return kept
