@@ -55,9 +55,12 @@ ui: $(INSTALLED_DEV) chromium ## drive the panels in a real JupyterLab with a re
 bench: $(INSTALLED) ## speed and memory, each beside a peer or a physical limit
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-assets: $(INSTALLED) ## train the shipped heads again, measure them, write their cards
+assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hours; each recipe resumes)
 	$(BIN)/python -m recipes.align_prototypes
 	$(BIN)/python -m recipes.measure_stamps
+	$(BIN)/python -m recipes.scenes_clip
+	$(BIN)/python -m recipes.measure_scenes
+	$(BIN)/python -m recipes.scenes_card
 	$(BIN)/python -m recipes.cards
 
 reproduce: $(INSTALLED) ## run all notebooks, store their outputs, print the table of claims

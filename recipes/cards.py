@@ -12,7 +12,7 @@ import torch
 from recipes.files import write_atomically
 from recipes.measure_stamps import BASELINE
 from workbench import paths
-from workbench.models.shipped import load_shipped, read_config, shipped_names
+from workbench.models.shipped import load_shipped, read_config, shipped_heads
 
 MEASURED = "stamps_retrieval.json"
 
@@ -91,7 +91,7 @@ def against_baseline(name: str, measured: dict) -> str:
 
 def main() -> None:
     measured = json.loads((paths.assets() / "results" / MEASURED).read_text(encoding="utf-8"))
-    for name in shipped_names():
+    for name in shipped_heads():
         model = load_shipped(name, device="cpu", dtype=torch.float32)
         write_atomically(paths.assets() / "models" / name / "README.md", card(name, read_config(name), model, measured))
 

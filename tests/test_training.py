@@ -110,5 +110,41 @@ def test_a_broken_loss_and_a_foreign_folder_are_named(tmp_path):
     with pytest.raises(ValueError, match="the loss is nan at step 0"):
         train(module, lambda step: module(torch.full((1, 4), torch.nan)).sum(), optimiser, steps=2)
     train(module, loss_of(module), optimiser, steps=2, folder=tmp_path)
-    with pytest.raises(ValueError, match="of a run of 2 steps, not 3"):
+    with pytest.raises(ValueError, match=r"of another run \(steps 2 there, 3 here\)"):
         train(module, loss_of(module), optimiser, steps=3, folder=tmp_path)
+    with pytest.raises(ValueError, match="batch None there, 16 here"):
+        train(module, loss_of(module), optimiser, steps=2, folder=tmp_path, run={"batch": 16})
+    with pytest.raises(ValueError, match="optimiser 'AdamW' there, 'SGD' here"):
+        train(module, loss_of(module), torch.optim.SGD(module.parameters(), lr=1), steps=2, folder=tmp_path)
+    with pytest.raises(ValueError, match="steps=0, every=200"):
+        train(module, loss_of(module), optimiser, steps=0)
+    (tmp_path / CHECKPOINT).write_bytes((tmp_path / CHECKPOINT).read_bytes()[:50])
+    with pytest.raises(ValueError, match="no whole checkpoint of this loop"):
+        train(module, loss_of(module), optimiser, steps=2, folder=tmp_path)
+
+
+def test_the_same_objects_go_on_as_well_as_new_ones(whole, tmp_path):
+    """The loop changes the optimiser's rates; a resumed run must not take the changed ones for its own."""
+    factor = {"factor": lambda step: min(1.0, (step + 1) / 30)}
+    module, optimiser = setup()
+    straight = train(module, loss_of(module), optimiser, steps=40, **factor)
+    again, optimiser = setup()
+    with pytest.raises(KeyboardInterrupt):
+        train(again, loss_of(again, stop_at=6), optimiser, steps=40, folder=tmp_path, **factor)
+    assert train(again, loss_of(again), optimiser, steps=40, folder=tmp_path, **factor) == straight
+    assert torch.equal(weights(again), weights(module))
+    assert optimiser.param_groups[0]["lr"] == 1e-2
+
+
+def test_tied_weights_are_kept(tmp_path):
+    module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    module[1].weight = module[0].weight
+    optimiser = torch.optim.AdamW(module.parameters(), lr=1e-2)
+    train(module, lambda step: module(torch.ones(2, 4)).square().mean(), optimiser, steps=2, folder=tmp_path)
+    assert (tmp_path / CHECKPOINT).is_file()
+
+
+def test_without_a_folder_the_message_says_what_would_keep_it():
+    module, optimiser = setup()
+    with pytest.raises(KeyboardInterrupt, match="give folder="):
+        train(module, loss_of(module, stop_at=1), optimiser, steps=5)

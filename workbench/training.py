@@ -6,7 +6,7 @@ import json
 import math
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -34,6 +34,7 @@ def train(
     steps: int,
     factor: Callable[[int], float] = lambda step: 1.0,
     folder: str | Path | None = None,
+    run: Mapping | None = None,
     every: int = 200,
     at: Collection[int] = (),
     on_step: Callable[[int], None] = lambda step: None,
@@ -43,25 +44,37 @@ def train(
 
     `factor(step)` multiplies the optimiser's learning rates. With a `folder` the state is kept there every `every` steps and
     on Ctrl-C once the step is finished, and a later call with the same arguments goes on from it: to the same weights, where
-    `loss` depends on its step and torch's random state alone. `on_step(n)` is called after n steps for every n in `at`, in a
-    resumed run only for those not passed yet. Raises ValueError for a loss that is not finite, or a folder of another run.
+    `loss` depends on its step and torch's random state alone. `run` is what makes this run this run (JSON: a configuration,
+    digests); a folder of another is refused. `on_step(n)` is called after n steps for every n in `at`, in a resumed run only
+    for those not passed yet. Raises ValueError for a loss that is not finite, a folder of another run, or no steps.
     """
+    if steps < 1 or every < 1:
+        raise ValueError(f"steps={steps}, every={every}; give one or more of each")
+    described = json.loads(json.dumps({"steps": steps, "optimiser": type(optimiser).__name__, **(run or {})}))
     rates = [group["lr"] for group in optimiser.param_groups]
-    losses = _restore(folder, module, optimiser, steps) if folder else []
-    with bar(what=title, total=steps) as shown, _asked_to_stop() as stop:
-        shown.update(len(losses))
-        for step in range(len(losses), steps):
-            for group, rate in zip(optimiser.param_groups, rates, strict=True):
-                group["lr"] = rate * factor(step)
-            losses.append(_step(loss, step, optimiser))
-            shown.update()
-            if step + 1 in at:
-                on_step(step + 1)
-            if folder and ((step + 1) % every == 0 or step + 1 == steps or stop.is_set()):
-                _keep(folder, module, optimiser, losses, steps)
-            if stop.is_set():
-                raise KeyboardInterrupt(f"stopped after step {step + 1} of {steps}; the same call goes on from there")
+    try:
+        losses = _restore(Path(folder), module, optimiser, described) if folder else []
+        with bar(what=title, total=steps) as shown, _asked_to_stop() as stop:
+            shown.update(len(losses))
+            for step in range(len(losses), steps):
+                for group, rate in zip(optimiser.param_groups, rates, strict=True):
+                    group["lr"] = rate * factor(step)
+                losses.append(_step(loss, step, optimiser))
+                shown.update()
+                if step + 1 in at:
+                    on_step(step + 1)
+                if folder and ((step + 1) % every == 0 or step + 1 == steps or stop.is_set()):
+                    _keep(Path(folder), module, optimiser, losses, described)
+                if stop.is_set():
+                    raise KeyboardInterrupt(f"stopped after step {step + 1} of {steps}; {_next_call(folder)}")
+    finally:
+        for group, rate in zip(optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
     return losses
+
+
+def _next_call(folder: str | Path | None) -> str:
+    return "the same call goes on from there" if folder else "give folder=, and the next call goes on where one stopped"
 
 
 @contextmanager
@@ -94,7 +107,9 @@ def _step(loss: Callable[[int], Tensor], step: int, optimiser: torch.optim.Optim
     return value.item()
 
 
-def _keep(folder: str | Path, module: nn.Module, optimiser: torch.optim.Optimizer, losses: list[float], steps: int):
+def _keep(
+    folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, losses: list[float], described: dict
+) -> None:
     """Weights, optimiser, random state and losses in one file, written beside and renamed."""
     from safetensors.torch import save
 
@@ -102,30 +117,38 @@ def _keep(folder: str | Path, module: nn.Module, optimiser: torch.optim.Optimize
     tensors = {f"module/{key}": value for key, value in module.state_dict().items()}
     tensors |= {f"optimiser/{i}/{key}": torch.as_tensor(v) for i, each in state.items() for key, v in each.items()}
     tensors |= {"losses": torch.tensor(losses, dtype=torch.float64), "random": torch.get_rng_state()}
-    file = Path(folder) / CHECKPOINT
-    file.parent.mkdir(parents=True, exist_ok=True)
-    whole = save({key: value.detach().contiguous().cpu() for key, value in tensors.items()}, {"run": json.dumps(steps)})
-    beside = file.with_suffix(".tmp")
+    # clones: tied weights share their memory, which safetensors refuses
+    whole = save({key: value.detach().cpu().clone() for key, value in tensors.items()}, {"run": json.dumps(described)})
+    folder.mkdir(parents=True, exist_ok=True)
+    beside = folder / f"{CHECKPOINT}.tmp"
     beside.write_bytes(whole)
-    beside.replace(file)
+    beside.replace(folder / CHECKPOINT)
 
 
-def _restore(folder: str | Path, module: nn.Module, optimiser: torch.optim.Optimizer, steps: int) -> list[float]:
+def _restore(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, described: dict) -> list[float]:
     """Put back what `_keep` wrote and return the losses so far; nothing where there is no checkpoint."""
-    from safetensors import safe_open
-
-    file = Path(folder) / CHECKPOINT
+    file = folder / CHECKPOINT
     if not file.is_file():
         return []
-    with safe_open(file, framework="pt") as stored:
-        tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-        run = json.loads(stored.metadata()["run"])
-    if run != steps:
-        raise ValueError(f"{file} is of a run of {run} steps, not {steps}; give another folder, or delete the file")
+    tensors, stored = _read(file)
+    other = sorted(key for key in stored.keys() | described.keys() if stored.get(key) != described.get(key))
+    if other:
+        told = ", ".join(f"{key} {stored.get(key)!r} there, {described.get(key)!r} here" for key in other)
+        raise ValueError(f"{file} is of another run ({told}); give another folder, or delete the file")
     module.load_state_dict({key.removeprefix("module/"): v for key, v in tensors.items() if key.startswith("module/")})
     _restore_optimiser(optimiser, tensors)
     torch.set_rng_state(tensors["random"])
     return tensors["losses"].tolist()
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(file, framework="pt") as stored:
+            return {key: stored.get_tensor(key) for key in stored.keys()}, json.loads(stored.metadata()["run"])  # noqa: SIM118
+    except (SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{file} is no whole checkpoint of this loop ({error}); delete it to begin anew") from error
 
 
 def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:

@@ -33,7 +33,9 @@ def test_a_seed_gives_the_same_bits_on_every_machine():
     for each in SOME[:64]:
         whole.update(each.caption.encode())
         whole.update(draw(each).tobytes())
-    assert whole.hexdigest()[:16] == "946db3dafc29a67f", "stored numbers of scenes-clip belong to these bits: `make assets`"
+    assert whole.hexdigest()[:16] == "946db3dafc29a67f", (
+        "stored numbers of scenes-clip belong to these bits: `make assets`"
+    )
 
 
 def test_a_scene_is_the_same_whoever_asks_in_whatever_order():
@@ -81,7 +83,7 @@ def test_a_box_holds_its_object_in_its_colour():
     assert tuple(picture[(y0 + y1) // 2, (x0 + x1) // 2]) == COLOURS["red"]
     empty = draw(Scene((thing,), (), ()), 100)
     changed = np.argwhere((picture != empty).any(2))
-    assert changed.min(0).tolist() >= [y0, x0]
+    assert (changed.min(0) >= [y0, x0]).all()
     assert (changed.max(0) < [y1, x1]).all()
 
 
@@ -159,7 +161,7 @@ def test_only_who_has_which_differs(category, unseen):
         assert first.unseen == second.unseen == unseen
 
 
-@pytest.mark.parametrize("category", ["Colour", "Size", "Relation"])
+@pytest.mark.parametrize("category", ["Colour", "Material", "Size", "Relation"])
 def test_both_captions_of_a_quad_have_the_same_words(category):
     for quad in quads(category, 40, 1):
         a, b = (Counter(words(caption)) for caption in quad.captions)
@@ -234,6 +236,16 @@ def test_photo_quads_are_drawn_inside_their_boxes(photos, category):
         assert centre[{"bar": 0, "disc": 2}[shown]] > 190
 
 
+def test_things_that_are_each_other_are_never_paired(photos, tmp_path):
+    pictures = {"bar": photos["bar"], "red bar": photos["disc"], "headstone": tmp_path / "grave-c.png"}
+    pictures |= {"gravestone": tmp_path / "grave-d.png"}
+    for quad in photo_quads("Relation", 40, 0, pictures=pictures):
+        pair = {thing.shape for thing in quad.scenes[0].things}
+        assert pair not in ({"bar", "red bar"}, {"headstone", "gravestone"})
+    with pytest.raises(ValueError, match="nothing differs from"):
+        photo_quads("Size", 1, 0, pictures={"bar": photos["bar"], "red bar": photos["disc"]})
+
+
 def test_photos_have_no_colour_quads(photos):
     with pytest.raises(ValueError, match="photos come in Size, Quantity, Relation"):
         photo_quads("Colour", 3, 0, pictures=photos)
@@ -259,6 +271,12 @@ def test_a_transparent_picture_is_named(photos, tmp_path):
         (lambda: scene(0, 0, kind="crowd"), "kind='crowd'; choose one of close-up"),
         (lambda: scene(0, 0, domain="C"), "domain='C'; choose one of A, B"),
         (lambda: quads("Shape", 1, 0), "category='Shape'; choose one of Colour"),
+        (lambda: batch(0, 0, 0), "size=0; give the number of scenes"),
+        (lambda: scene(0, 0, templates=()), "templates is empty"),
+        (
+            lambda: quads("Size", 1, 0, held_out=True, two=lambda _: [Thing("cat"), Thing("dog")]),
+            "held_out=True: none of",
+        ),
         (lambda: quads("Colour", 0, 0), "n=0; give the number of quads"),
         (lambda: quads("Colour", 1, 0, domain="C"), "domain='C'"),
         (lambda: draw(SOME[0], 8), "side=8; give 16 pixels or more"),

@@ -10,7 +10,7 @@ from recipes.cards import card
 from recipes.files import sha256, write_atomically
 from workbench.claims import Ledger
 from workbench.models.registry import load_model
-from workbench.models.shipped import read_config, shipped_names
+from workbench.models.shipped import read_config, shipped_heads
 from workbench.models.towers import image_tower
 from workbench.paths import assets
 
@@ -22,7 +22,7 @@ def stored():
     return json.loads(RESULT.read_text(encoding="utf-8"))
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", shipped_heads())
 def test_numbers_are_of_the_weights_that_ship(stored, name):
     assert stored["digests"][name] == sha256(assets() / "models" / name / "head.safetensors"), "run `make assets`"
 
@@ -34,7 +34,7 @@ def test_numbers_are_of_the_scripts_that_stand_here(stored, script):
     assert stored["scripts"][script] == sha256(Path(measure_stamps.__file__).parent / script), "run `make assets`"
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", shipped_heads())
 def test_cards_say_what_is_stored(stored, name):
     model = load_model(name, device="cpu")
     written = (assets() / "models" / name / "README.md").read_text(encoding="utf-8")
@@ -96,7 +96,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path, monkeypatch):
     assert file.read_text() == "old"
 
 
-@pytest.mark.parametrize("name", shipped_names())
+@pytest.mark.parametrize("name", shipped_heads())
 def test_the_readme_says_what_is_stored(stored, name):
     recalls = [row["recall"] for row in stored["rows"] if row["model"] == name and row["direction"] == "text to image"]
     told = " / ".join(f"{100 * recall:.1f}" for recall in recalls)

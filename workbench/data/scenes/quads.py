@@ -1,7 +1,8 @@
 """Swap quadruples: two pictures and two captions of the same words, of which each fits one (after BiSCoR-Ctrl, arXiv 2604.11496).
 
-Both pictures of a quad have the same boxes, background and clutter; both captions the same template and the same
-words. Only who has which differs, so that a bag of words ties everywhere.
+Both pictures of a quad have the same boxes, background and clutter; both captions the same template and, but for Quantity, the
+same words: only who has which differs, so that a bag of words ties. In Quantity a noun's form goes with its number ("one red
+star and two blue moons"), so a bag of words that tells moon from moons can pass without knowing who has which.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from workbench.data.scenes.world import (
 
 Things = Callable[[Draws], list[Thing]]  # draws the two things of a quad
 
+_TRIES = 10_000
 CATEGORIES = ("Colour", "Material", "Size", "Quantity", "Relation")
 
 
@@ -75,10 +77,11 @@ def quads(
 
 def _quad(name: str, category: str, held_out: bool, domain: str, templates: Sequence[Template], two: Things) -> Quad:
     draws = Draws("quad", name)
-    while True:
-        first, second = _SWAPS[category](draws, two)
-        if all(scene.unseen == held_out for scene in (first, second)):
-            break
+    drawn = (_SWAPS[category](draws, two) for _ in range(_TRIES))
+    pair = next((pair for pair in drawn if all(scene.unseen == held_out for scene in pair)), None)
+    if pair is None:
+        raise ValueError(f"held_out={held_out}: none of {_TRIES} draws was; only things with colours can be held out")
+    first, second = pair
     first = dress(replace(first, domain=domain), draws, templates)
     look = {key: getattr(first, key) for key in ("domain", "template", "background", "clutter")}
     return Quad(name, category, (first, replace(second, **look)))
@@ -102,8 +105,7 @@ def _colour(draws: Draws, two: Things) -> tuple[Scene, Scene]:
 
 
 def _material(draws: Draws, two: Things) -> tuple[Scene, Scene]:
-    # "plain" is not said, so a swap with it would move a word to the other phrase and nothing else: allowed, as in training
-    pair = zip(two(draws), draws.some(MATERIALS, 2), strict=True)
+    pair = zip(two(draws), draws.some(MATERIALS[1:], 2), strict=True)  # both are said: "plain" is not
     return _swap(draws, [replace(thing, material=material) for thing, material in pair], "material")
 
 

@@ -88,8 +88,11 @@ def scenes(n: int, seed: int, *, start: int = 0, **options) -> list[Scene]:
 def batch(seed: int, step: int, size: int, *, collision_free: bool = True) -> list[Scene]:
     """The scenes of one training step: no two with the same `contents`, so that who has which never helps.
 
-    With `collision_free=False` scenes come as they are drawn, and now and then a swap partner stands in the same batch.
+    With `collision_free=False` scenes come as they are drawn, and now and then a swap partner stands in the same batch. Raises
+    ValueError for a size below 1.
     """
+    if size < 1:
+        raise ValueError(f"size={size}; give the number of scenes in a batch, from 1")
     kept: dict = {}
     for i, drawn in enumerate(_stream(seed, step)):
         kept.setdefault(drawn.contents if collision_free else i, drawn)
@@ -106,6 +109,8 @@ def _stream(seed: int, step: int) -> Iterator[Scene]:
 
 def dress(made: Scene, draws: Draws, templates: Sequence[Template]) -> Scene:
     """Give a scene its wording, background and clutter."""
+    if not templates:
+        raise ValueError("templates is empty; give at least one Template")
     specks = int(draws.random() * 9) - 3
     return replace(
         made,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from workbench.data.inflection import article, plural
+
 COLOURS = {
     "red": (214, 39, 40),
     "orange": (255, 140, 0),
@@ -25,7 +27,6 @@ NUMBERS = ("one", "two", "three")
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}  # where the first stands
 DOMAINS = ("A", "B")
 MOST = 4  # objects in a scene
-_PLURALS = {"cross": "crosses"}
 
 
 def held_out(colour: str, shape: str) -> bool:
@@ -49,7 +50,8 @@ class Thing:
 
     @property
     def noun(self) -> str:
-        return self.shape if self.objects == 1 else _PLURALS.get(self.shape, self.shape + "s")
+        *before, last = self.shape.split()
+        return self.shape if self.objects == 1 else " ".join((*before, plural(last) or last))
 
     @property
     def attributes(self) -> tuple[str, ...]:
@@ -74,7 +76,7 @@ class Thing:
     def _article(self, following: str) -> str:
         if self.count is not None:
             return NUMBERS[self.count - 1]
-        return "an" if following[0] in "aeiou" else "a"
+        return article(following)
 
 
 @dataclass(frozen=True)
