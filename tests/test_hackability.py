@@ -72,3 +72,8 @@ def test_bad_input():
         blind_scores(["a dog"], folds=1)
     with pytest.raises(ValueError, match="no operator 'nothing'"):
         blind_scores(["a dog"], ["nothing"])
+    with pytest.raises(ValueError, match="seed is -1; give a whole number from 0"):
+        blind_scores(_captions(30), ["replace_colour"], seed=-1)
+    for seed in (0.5, None, True):
+        with pytest.raises(TypeError, match=f"seed is {seed}; give a whole number from 0"):
+            blind_scores(_captions(30), {"shouted": _own(str.upper)}, seed=seed)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 
 import numpy as np
 
@@ -54,12 +55,16 @@ def blind_scores(
     One negative per caption and operator; both sides of a pair are always in the same fold, and equal captions count once.
     Strictly above, as `choice_accuracy`: a pair whose n-grams are the same is a tie and counts as wrong. The trap: with few
     captions a low score says little, and a stronger language model may still tell. Raises ValueError for no captions, fewer
-    than two folds or an unknown operator, TypeError for a bare string.
+    than two folds, a seed below 0 or an unknown operator, TypeError for a bare string or a seed that is no whole number.
     """
     if isinstance(captions, str):
         raise TypeError(f"captions is one string, {captions!r}; give a list of captions")
     if not isinstance(folds, int) or folds < 2:
         raise ValueError(f"folds is {folds!r}; give a whole number from 2, such as 5")
+    if isinstance(seed, bool) or not isinstance(seed, Integral):
+        raise TypeError(f"seed is {seed!r}; give a whole number from 0")
+    if seed < 0:
+        raise ValueError(f"seed is {seed}; give a whole number from 0")
     chosen, different = chosen_operators(operators), _different(captions)
     if not different:
         raise ValueError("there are no captions; give at least one")

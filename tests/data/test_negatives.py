@@ -178,6 +178,73 @@ def test_up_to_k_by_different_operators():
     assert len(drawn) >= 3
 
 
+@pytest.mark.parametrize("link", ["and", "next to", ", with", "is near"])
+def test_two_ways_to_say_the_same_are_one_negative(link):
+    swaps = ["swap_nouns", "swap_attributes"]
+    for seed in range(4):
+        assert len(negatives(f"a red cube {link} a blue ball", swaps, seed=seed)) == 1
+        assert len(negatives(f"a red cube {link} an old blue ball", swaps, seed=seed)) == 1
+    assert (
+        len({each.text for seed in range(9) for each in negatives("a red cube on a blue ball", swaps, seed=seed)}) > 1
+    )
+
+
+def test_what_only_looks_like_the_same_counts_as_two():
+    caption = "a red cube next to a blue ball"
+    own = {
+        text: lambda caption, seed, text=text: Negative(text, "own", (0, 1), (0, 1), seed)
+        for text in (
+            "a blue ball next to a red dog",
+            "a red dog far from a blue ball",  # another relation
+            "a red dog next to a blue ball",  # says the first again
+            "a blue ball on a red dog",
+            "a red dog on a blue ball",  # on what?
+            "a red ball next to a blue dog",
+            "???",
+            "!!!",
+        )
+    }
+    assert len(negatives(caption, own, k=9)) == 7
+
+
+def test_shuffled_pairs_never_say_the_caption_again():
+    caption = "a dog and a cat and a fish"
+    made = {OPERATORS["shuffle_bigrams"](caption, seed).text for seed in range(60)}
+    assert len(made) > 5
+    assert "a fish and a cat and a dog" not in made
+
+
+SHOUTED = "THE RED CAR AND A BLUE BUS"
+
+
+def test_a_replacement_follows_the_capitals_of_what_it_replaces():
+    made = {OPERATORS["replace_colour"](SHOUTED, seed).text for seed in range(60)}
+    assert "THE YELLOW CAR AND A BLUE BUS" in made
+    assert "THE RED CAR AND AN ORANGE BUS" in made
+    assert {OPERATORS["negate"]("The Dog Is Running", 0).text} == {"The Dog Is Not Running"}
+    asked = {OPERATORS["negate"]("Is the dog running", seed).text for seed in range(9)}
+    assert asked == {"Is not the dog running", "Is the dog not running"}
+    assert {OPERATORS["negate"]("THERE IS A DOG", 0).text} == {"THERE IS NO DOG"}
+    assert {OPERATORS["negate"]("A TV on a table", 0).text} == {"A TV not on a table"}
+    assert OPERATORS["replace_size"]("a LARGE dog", 0).text in ("a SMALL dog", "a LITTLE dog")
+    assert OPERATORS["replace_relation"]("A Dog To The Left Of A Cat", 0).text == "A Dog To The Right Of A Cat"
+    assert OPERATORS["swap_nouns"]("a TV on a table", 0).text == "a table on a TV"
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if name != "replace_noun_wordnet"])
+def test_capitals_do_not_tell_a_negative(name):
+    """Of captions in capitals, and of captions Written Like This."""
+    titled = [" ".join(word[:1].upper() + word[1:] for word in caption.split(" ")) for caption in CAPTIONS]
+    made = [
+        (each, caption) for caption in (*map(str.upper, CAPTIONS), *titled) if (each := OPERATORS[name](caption, 0))
+    ]
+    assert len(made) > 4
+    for each, caption in made:
+        assert each.text.isupper() == caption.isupper(), each.text
+        assert not [word for word in each.text.split() if word[0].islower()], each.text
+        _is_sound(each, caption, name, 0)
+
+
 def test_operators_are_chosen_by_name_or_given():
     only = negatives("A red dog on a mat", ["replace_colour", "negate"])
     assert {each.operator for each in only} == {"replace_colour", "negate"}
@@ -251,6 +318,56 @@ def test_wordnet_where_it_is_installed():
     assert "replace_noun_wordnet" in available_operators()
     made = {OPERATORS["replace_noun_wordnet"]("Dogs on a mat", seed).text for seed in range(20)}
     assert made == {"Foxes on a mat", "Wolves on a mat"}
+
+
+def _wn(lexicons):
+    """A stand-in for `wn`: lexicons by name, each its language and the kinds of canine that it knows."""
+
+    def wordnet(*, lexicon, expand):
+        assert expand == ""  # hypernyms of this lexicon, whatever else is installed
+        names = lexicons[lexicon][1]
+        family = {name: SimpleNamespace(lemmas=lambda name=name: [name], hypernyms=lambda: [canine]) for name in names}
+        canine = SimpleNamespace(hyponyms=lambda: list(family.values()))
+        return SimpleNamespace(synsets=lambda noun, pos: [family[noun]] if noun in family else [])
+
+    def listed(*, lang):
+        return [SimpleNamespace(specifier=lambda name=name: name) for name, (own, _) in lexicons.items() if own == lang]
+
+    return SimpleNamespace(lexicons=listed, Wordnet=wordnet, synsets=lambda noun, pos: [])
+
+
+@pytest.fixture
+def only_wn(monkeypatch):
+    for library in ("nltk", "nltk.corpus"):
+        monkeypatch.setitem(sys.modules, library, None)
+    yield lambda lexicons: (
+        monkeypatch.setitem(sys.modules, "wn", _wn(lexicons)),
+        wordnet.siblings_in_wordnet.cache_clear(),
+    )
+    wordnet.siblings_in_wordnet.cache_clear()
+
+
+@pytest.mark.parametrize("lexicons", [{}, {"odenet:1.4": ("de", ["dog", "dogge"])}, {"ewn-names:1": ("en", ["york"])}])
+def test_wn_without_english_data_is_not_there(only_wn, lexicons):
+    only_wn(lexicons)
+    assert wordnet.siblings_in_wordnet() is None
+    assert "replace_noun_wordnet" not in available_operators()
+
+
+def test_wn_is_asked_for_one_english_lexicon(only_wn):
+    only_wn({"odenet:1.4": ("de", ["dog", "dogge"]), "oewn:1": ("en", ["dog", "wolf"]), "zz:1": ("en", ["dog", "fox"])})
+    assert wordnet.siblings_in_wordnet()("dog") == ("wolf",)
+    assert "replace_noun_wordnet" in available_operators()
+
+
+def test_nltk_that_knows_no_dog_is_not_there(monkeypatch):
+    empty = SimpleNamespace(wordnet=SimpleNamespace(synsets=lambda noun, pos: []))
+    monkeypatch.setitem(sys.modules, "nltk", SimpleNamespace())
+    monkeypatch.setitem(sys.modules, "nltk.corpus", empty)
+    monkeypatch.setitem(sys.modules, "wn", None)
+    wordnet.siblings_in_wordnet.cache_clear()
+    assert wordnet.siblings_in_wordnet() is None
+    wordnet.siblings_in_wordnet.cache_clear()
 
 
 def test_without_wordnet_the_operator_is_none_and_says_so(monkeypatch):

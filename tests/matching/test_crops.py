@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from workbench.data.phrases import GRANULARITIES, segments
+from workbench.data.pictures import open_picture
 from workbench.matching import late_interaction
 from workbench.matching.crops import SIZES, crop_boxes, crop_features, segment_features
 from workbench.models.registry import load_model
@@ -67,6 +69,50 @@ def test_what_stands_over_the_edge_is_cut_off(model, pictures):
     assert regions.boxes == (((0, 0, 80, 30),),)
 
 
+def test_whole_numbers_of_any_type_are_pixels(model, pictures):
+    boxes = [(3, 5, 40, 30), (0, 0, 64, 64)]
+    expected = crop_features(model, pictures[:1], boxes=[boxes])
+    for same in (np.array(boxes), np.array(boxes, np.float32), torch.tensor(boxes), iter(boxes)):
+        regions = crop_features(model, pictures[:1], boxes=[same])
+        assert regions.boxes == expected.boxes
+        assert all(type(side) is int for box in regions.boxes[0] for side in box)
+        assert torch.equal(regions.tokens, expected.tokens)
+
+
+def test_one_picture_is_a_list_of_one(model, pictures, tmp_path):
+    path = tmp_path / "one.png"
+    pictures[0].save(path)
+    boxes = [[(3, 5, 40, 30)]]
+    expected = crop_features(model, pictures[:1], boxes=boxes).tokens
+    for one in (pictures[0], str(path), path, path.read_bytes(), np.asarray(pictures[0]), open_picture(path)):
+        assert torch.equal(crop_features(model, one, boxes=boxes).tokens, expected)
+
+
+def test_captions_are_cut_into_segments(model):
+    captions = ["a red ball next to a blue cat", "a dog"]
+    for granularity in GRANULARITIES:
+        cut = segment_features(model, captions, granularity=granularity)
+        ready = segment_features(model, [segments(caption, granularity) for caption in captions])
+        assert cut.texts == ready.texts
+        assert torch.equal(cut.tokens, ready.tokens)
+    assert segment_features(model, iter(captions)).texts[0][:2] == ("red ball", "blue cat")
+
+
+@pytest.mark.parametrize(
+    ("captions", "message"),
+    [
+        ("a dog", "captions is one string, 'a dog'; give a list of captions"),
+        ([["a dog"], "a cat"], "caption 1 is a string, 'a cat', beside lists; give"),
+        ([["a dog"], ["a cat", 3]], "caption 1 has the segment 3; segments are strings"),
+        ([["a dog"], 3], "caption 1 is int 3; give a list of its segments"),
+        (3, "captions is int 3; give a list of captions"),
+    ],
+)
+def test_what_is_no_caption_is_named(model, captions, message):
+    with pytest.raises(TypeError, match=message):
+        segment_features(model, captions)
+
+
 def test_equal_segments_are_encoded_once_and_their_order_does_not_matter(model):
     seen = []
     segments = segment_features(_Counting(model, seen), [["a ball", "a cat"], ["a cat", "a ball", "a red ball"]])
@@ -99,6 +145,25 @@ class _Counting:
             lambda model, some: crop_features(model, some[:1], boxes=[[(90, 0, 99, 9)]]),
             "lies outside picture 0 of 80 × 64",
         ),
+        *(
+            (lambda model, some, boxes=boxes: crop_features(model, some, boxes=boxes), message)
+            for boxes, message in (
+                (
+                    [[(0, 0, 9, 9)], (0, 0, 9, 9)],
+                    r"picture 1 of 80 × 64: 0 is no box; give boxes=\[\[\(left, top, right",
+                ),
+                ([[(0, 0, 9, 9), (1, 2, 3)]] * 2, r"picture 0 of 80 × 64: \(1, 2, 3\) is no box; .* whole pixels"),
+                ([[(0.1, 0.1, 0.9, 0.9)]] * 2, r"picture 0 of 80 × 64: \(0.1, 0.1, 0.9, 0.9\) is no box"),
+                ([[(0, 0, 9, 9)], [(0, 0, np.nan, 9)]], r"picture 1 of 80 × 64: \(0, 0, nan, 9\) is no box"),
+                ([[(0, 0, np.inf, 9)], []], r"picture 0 of 80 × 64: \(0, 0, inf, 9\) is no box"),
+                ([["0099"], []], "picture 0 of 80 × 64: '0099' is no box"),
+                ([None, None], "picture 0 of 80 × 64: None is no box"),
+                ([[(5, 5, 5, 9)]] * 2, r"box \(5, 5, 5, 9\) is empty or lies outside picture 0 of 80 × 64"),
+            )
+        ),
+        (lambda model, some: crop_features(model, some, batch_size=0), "batch_size is 0; give how many crops"),
+        (lambda model, some: crop_features(model, some, batch_size=2.5), "batch_size is 2.5; give how many crops"),
+        (lambda model, some: segment_features(model, ["a"], granularity="tiny"), "granularity is 'tiny'"),
         (lambda model, some: segment_features(model, [["a"], []]), "caption 1 has no segments"),
         (lambda model, some: segment_features(model, []), "no captions given"),
     ],

@@ -66,6 +66,23 @@ def test_one_part_on_both_sides_is_the_global_cosine(tokens):
         assert torch.allclose(late_interaction(image, text, max_over=max_over), cosines, atol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e30, 1e-30, 1e37, 1e-37])
+def test_tokens_of_any_scale_are_normalised(tokens, scale):
+    images, texts, text_mask, _ = tokens
+    expected = late_interaction(images, texts, text_mask)
+    assert torch.allclose(late_interaction(images * scale, texts, text_mask), expected, atol=1e-5)
+    large = images.double() * scale**8  # no float32 holds these
+    assert torch.allclose(late_interaction(large, texts * scale, text_mask), expected, atol=1e-5)
+
+
+def test_a_token_of_zeros_matches_nothing_and_halves_count(tokens):
+    images, texts, *_ = tokens
+    assert (late_interaction(torch.zeros(1, 1, 6), texts) == 0).all()
+    assert late_interaction(images.half(), texts.half()).dtype == torch.float32
+    large = torch.full((1, 1, 4), 6e4).half()
+    assert late_interaction(large, large).item() == pytest.approx(1)
+
+
 def test_more_patches_never_lower_the_best_match(tokens):
     images, texts, text_mask, _ = tokens
     few = late_interaction(images[:, :4], texts, text_mask)
@@ -96,7 +113,8 @@ def test_memory_stays_within_the_budget():
         (torch.ones(2, 3, 4), torch.ones(2, 3, 5), {}, "4 wide and text tokens 5"),
         (torch.ones(2, 4), torch.ones(2, 3, 4), {}, r"image tokens \(2, 4\) must be \(N, P, d\)"),
         (torch.ones(2, 3, 4), torch.ones(0, 3, 4), {}, r"text tokens \(0, 3, 4\)"),
-        (torch.full((1, 1, 2), torch.nan), torch.ones(1, 1, 2), {}, "image tokens hold NaN"),
+        (torch.full((1, 1, 2), torch.nan), torch.ones(1, 1, 2), {}, "image tokens hold NaN or infinity"),
+        (torch.ones(1, 1, 2), torch.full((1, 1, 2), -torch.inf), {}, "text tokens hold NaN or infinity"),
         (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"text_mask": torch.ones(1, 3).bool()}, r"text mask \(1, 3\)"),
         (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"text_mask": torch.ones(1, 2)}, "boolean mask"),
         (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"text_mask": torch.zeros(1, 2).bool()}, "in text 0 nothing counts"),

@@ -54,14 +54,19 @@ class Draw:
         return [left.pop(self.below(len(left))) for _ in range(len(left))]
 
 
-def by_edits(name: str, options: Callable[[str], list[Edits]]) -> Operator:
-    """The operator that makes one of the options, drawn by the seed; the next one where that changes nothing."""
+def by_edits(name: str, options: Callable[[str], list[Edits]], *, moves: bool = False) -> Operator:
+    """The operator that makes one of the options, drawn by the seed; the next one where that changes nothing.
+
+    New words take the capitals of those they replace. With `moves` they are the caption's own and keep theirs ("a TV").
+    """
 
     def operator(caption: str, seed: int) -> Negative | None:
         check(caption, seed)
         draw, left = Draw(name, int(seed), caption), list(options(caption))
         while left:
-            made = edited(caption, left.pop(draw.below(len(left))), name, seed)
+            edits = left.pop(draw.below(len(left)))
+            fitting = edits if moves else tuple(_in_capitals(caption, edit) for edit in edits)
+            made = edited(caption, fitting, name, seed)
             if made:
                 return made
         return None
@@ -95,8 +100,24 @@ def _with_article(caption: str, edit: _Edit) -> _Edit:
     right = article(text)
     if right == word.lower():
         return edit
-    right = right.capitalize() if word[0].isupper() else right
-    return len(before) - len(word), end, right + caption[len(before) : start] + text
+    place = len(before) - len(word), len(before)
+    return place[0], end, _in_capitals(caption, (*place, right))[2] + caption[len(before) : start] + text
+
+
+def _in_capitals(caption: str, edit: _Edit) -> _Edit:
+    """RED → YELLOW, Red → Yellow; where the old text is one letter or none, and for further words, the caption decides."""
+    start, end, text = edit
+    old = caption[start:end]
+    if (old if len(old) > 1 else caption).isupper():
+        return start, end, text.upper()
+    if _titled(caption):
+        return start, end, " ".join(word[:1].upper() + word[1:] for word in text.split(" "))
+    return (start, end, text[:1].upper() + text[1:]) if old[:1].isupper() else edit
+
+
+def _titled(caption: str) -> bool:
+    """Whether it is Written Like This, or in capitals: a word in the middle begins as the first does."""
+    return not any(word[0].islower() for word in caption.split())
 
 
 def _with_capital(caption: str, edit: _Edit) -> _Edit:
@@ -114,9 +135,11 @@ def same(text: str, caption: str) -> bool:
 def moved(caption: str, start: int, end: int) -> str:
     """The text as it reads elsewhere: the capital of the caption's first word stays behind."""
     text = caption[start:end]
+    if caption[:start].strip() or _titled(caption):
+        return text
     word = text.split(maxsplit=1)[0] if text.strip() else ""
     plain = word == "A" or word[1:].islower()  # a name of capitals ("TV", "I") keeps them
-    return text[:1].lower() + text[1:] if plain and not caption[:start].strip() else text
+    return text[:1].lower() + text[1:] if plain else text
 
 
 def exchange(caption: str, one: tuple[int, int], other: tuple[int, int]) -> Edits:

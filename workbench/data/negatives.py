@@ -132,6 +132,23 @@ def _links(caption: str) -> list[int]:
     return links
 
 
+def _statement(text: str) -> tuple:
+    """What a text says, equal for "a red cube and a blue ball" and "the blue ball and a red cube".
+
+    The words outside of phrases in order, but for articles, and the phrases, in any order where their link is symmetric.
+    """
+    runs, groups = phrase_words(text), {}
+    for run, link in zip(runs, _links(text), strict=True):
+        groups.setdefault(link, []).append(tuple(word.text for word in run))
+    inside, heads = {word for run in runs for word in run}, {run[-1] for run in runs}
+    outside = (
+        "" if word in heads else word.text  # "": here a phrase stands
+        for word in parsed(text)
+        if word in heads or not (word in inside or word.text in lexicon.ARTICLES)
+    )
+    return tuple(outside), tuple(tuple(sorted(group)) for group in groups.values())
+
+
 def _symmetric(word: Word) -> bool:
     if word.role in (CONJUNCTION, DETERMINER, AUXILIARY) or word.text == ",":
         return word.text not in ("but", "not")
@@ -365,7 +382,7 @@ def shuffle_bigrams(caption: str, seed: int) -> Negative | None:
     draw = Draw("shuffle_bigrams", int(seed), caption)
     for _ in range(10 if len(set(pairs)) > 1 else 0):
         made = edited(caption, ((start, end, " ".join(draw.shuffled(pairs))),), "shuffle_bigrams", seed)
-        if made:
+        if made and _statement(made.text) != _statement(caption):  # "a cat and a dog" would be true
             return made
     return None
 
@@ -389,11 +406,11 @@ def _wordnet_nouns(caption: str) -> list[Edits]:
 # ---- the table of operators
 
 OPERATORS: dict[str, Operator] = {
+    "swap_nouns": by_edits("swap_nouns", _noun_swaps, moves=True),
+    "swap_attributes": by_edits("swap_attributes", _attribute_swaps, moves=True),
     **{
         name: by_edits(name, options)
         for name, options in (
-            ("swap_nouns", _noun_swaps),
-            ("swap_attributes", _attribute_swaps),
             ("replace_colour", _colours),
             ("replace_count", _counts),
             ("replace_size", _sizes),
@@ -438,7 +455,8 @@ def negatives(
 ) -> tuple[Negative, ...]:
     """Up to k different wrong captions by different operators, drawn by the seed; fewer, or none, where no more apply.
 
-    Depends on (caption, operators, k, seed) alone. The trap: `shuffle_bigrams` applies to nearly every caption and is the
+    Two texts that say the same, such as "a red cube and a blue ball" from both ends, count as one. Depends on (caption,
+    operators, k, seed) alone. The trap: `shuffle_bigrams` applies to nearly every caption and is the
     easiest to tell; leave it out where negatives should be language. Raises TypeError and ValueError for another caption,
     seed, k or operator.
     """
@@ -446,11 +464,11 @@ def negatives(
     if not isinstance(k, int) or k < 1:
         raise ValueError(f"k is {k!r}; give how many negatives to make, from 1")
     chosen = operators if operators is OPERATORS else chosen_operators(operators)
-    found: dict[str, Negative] = {}
+    found: dict[tuple, Negative] = {}
     for name in Draw("negatives", int(seed), caption).shuffled(chosen):
         made = chosen[name](caption, seed)
         if made:
-            found.setdefault(" ".join(made.text.casefold().split()), made)
+            found.setdefault(_statement(made.text) if parsed(made.text) else (made.text,), made)
         if len(found) == k:
             break
     return tuple(found.values())

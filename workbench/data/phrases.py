@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -106,12 +107,14 @@ def segments(caption: str, granularity: str = "fine", *, chunker: str | Chunker 
     found = noun_phrases(caption, chunker=chunker)
     heads = [caption[slice(*phrase.head)] for phrase in found]
     full = [phrase.text for phrase in found]
-    related = [(a, b) for a, b in pairwise(found) if _related(caption, a.end, b.start)]
-    joined = [caption[a.start : b.end] for a, b in related]
-    alone = [phrase.text for phrase in found if not any(phrase in pair for pair in related)]
+    related = [i for i, between in enumerate(_between(caption, found)) if _relate(between)]
+    joined = [caption[found[i].start : found[i + 1].end] for i in related]
+    paired = {*related, *(i + 1 for i in related)}
+    alone = [text for i, text in enumerate(full) if i not in paired]
     whole = caption.strip().rstrip(".").rstrip() or caption.strip()
     parts = {"fine": heads + full + joined, "mid": full + joined, "coarse": alone + joined}[granularity]
-    return (*(text for text in _unique(parts) if text.casefold() != whole.casefold()), whole)
+    folded = whole.casefold()
+    return (*(text for text in _unique(parts) if text.casefold() != folded), whole)
 
 
 @lru_cache(maxsize=4096)
@@ -153,9 +156,17 @@ def _closed(run: list[Word], after: Word) -> list[tuple[Word, ...]]:
     return [kept] if kept and len(kept) <= _LONGEST and not opens else []
 
 
-def _related(caption: str, start: int, end: int) -> bool:
-    """Whether a relation or a verb stands between: a few words that are more than "and" and articles."""
-    between = [word for word in parsed(caption) if start <= word.start and word.end <= end]
+def _between(caption: str, found: tuple[NounPhrase, ...]) -> Iterator[list[Word]]:
+    """The words between each phrase and the next."""
+    words = parsed(caption)
+    starts = [word.start for word in words]
+    for a, b in pairwise(found):
+        here = words[bisect_left(starts, a.end) : bisect_right(starts, b.start)]
+        yield [word for word in here if word.end <= b.start]
+
+
+def _relate(between: list[Word]) -> bool:
+    """Whether a relation or a verb is among the words: a few that are more than "and" and articles."""
     if any(word.role == BREAK for word in between) or len(between) > _LONGEST_RELATION:
         return False
     return any(

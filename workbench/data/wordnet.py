@@ -12,8 +12,10 @@ def siblings_in_wordnet() -> Callable[[str], tuple[str, ...]] | None:
     for synsets in (_nltk_synsets, _wn_synsets):
         try:
             find = synsets()
-            find("dog")
+            known = find("dog")
         except Exception:  # not installed, or installed without data: each library says so in its own way
+            continue
+        if not known:  # or it says nothing, and finds nothing
             continue
         return lru_cache(maxsize=4096)(lambda noun, find=find: _siblings(noun, find))
     return None
@@ -26,9 +28,13 @@ def _nltk_synsets() -> Callable:
 
 
 def _wn_synsets() -> Callable:
+    """From the first English lexicon that has nouns: all at once would mix languages, editions and extensions."""
     import wn
 
-    return lambda noun: wn.synsets(noun, pos="n")
+    names = sorted(lexicon.specifier() for lexicon in wn.lexicons(lang="en"))
+    lexicons = (wn.Wordnet(lexicon=name, expand="") for name in names)
+    english = next(lexicon for lexicon in lexicons if lexicon.synsets("dog", pos="n"))
+    return lambda noun: english.synsets(noun, pos="n")
 
 
 def _siblings(noun: str, find: Callable) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from workbench.data.pictures import open_picture
 from workbench.progress import bar
 
 SIZES = ((32, 32), (56, 56), (112, 112), (224, 224), (56, 112), (112, 56))  # width, height on a picture of 224 pixels
@@ -69,12 +70,14 @@ def crop_features(
     """Every crop of every picture through the model's own preprocessing and image tower: N pictures → `Regions`.
 
     `model` is a DualEncoder. `boxes` gives each picture's own crops, such as true object boxes, in place of the blind grid;
-    what stands over the picture's edge is cut off. 86 crops cost 86 passes: a bar shows them. Raises ValueError for
-    no pictures, a picture without a box, or a box outside its picture.
+    what stands over the picture's edge is cut off. 86 crops cost 86 passes: a bar shows them. `images` are anything that
+    `data.pictures.open_picture` opens, one or many. Raises ValueError for no pictures, a batch size below 1, a picture
+    without a box, or a box that is not four whole pixels or lies outside its picture.
     """
-    pictures = [_as_picture(image) for image in _listed(images)]
-    if boxes is None:
-        boxes = [crop_boxes(*picture.size, grid) for picture in pictures]
+    if not isinstance(batch_size, int) or batch_size < 1:
+        raise ValueError(f"batch_size is {batch_size!r}; give how many crops to encode at a time, from 1")
+    pictures = [open_picture(image).image for image in _listed(images)]
+    boxes = [crop_boxes(*picture.size, grid) for picture in pictures] if boxes is None else list(boxes)
     if len(boxes) != len(pictures):
         raise ValueError(f"{len(boxes)} lists of boxes for {len(pictures)} pictures; give each its own")
     inside = tuple(_clipped(n, each, picture) for n, (each, picture) in enumerate(zip(boxes, pictures, strict=True)))
@@ -86,22 +89,51 @@ def crop_features(
     return Regions(*_padded(torch.cat(vectors).float().cpu(), [len(each) for each in inside]), inside)
 
 
-def segment_features(model, captions: Sequence[Sequence[str]]) -> Segments:
-    """Every segment encoded alone, each different text once: M lists of segments → `Segments`.
+def segment_features(
+    model,
+    captions: Sequence[str] | Sequence[Sequence[str]],
+    *,
+    granularity: Literal["fine", "mid", "coarse"] = "mid",
+) -> Segments:
+    """Every segment encoded alone, each different text once: M captions → `Segments`.
 
-    Raises ValueError for a caption without segments.
+    Strings are cut by `data.phrases.segments` at `granularity`; lists of strings are segments already. Raises ValueError
+    for no captions, one without segments or another granularity, TypeError for one string, or strings beside lists.
     """
-    texts = tuple(tuple(each) for each in captions)
-    if not texts:
-        raise ValueError("no captions given; pass a list of segments for each")
-    for m, each in enumerate(texts):
-        if not each:
-            raise ValueError(f"caption {m} has no segments; give it at least its whole text")
+    texts = _cut(captions, granularity)
     different = list(dict.fromkeys(text for each in texts for text in each))
     place = {text: i for i, text in enumerate(different)}
     vectors = model.encode_text(different, batch_size=256).post
     rows = vectors[[place[text] for each in texts for text in each]]
     return Segments(*_padded(rows, [len(each) for each in texts]), texts)
+
+
+def _cut(captions, granularity: str) -> tuple[tuple[str, ...], ...]:
+    from workbench.data.phrases import segments
+
+    if isinstance(captions, str) or not isinstance(captions, Iterable):
+        what = "one string," if isinstance(captions, str) else type(captions).__name__
+        raise TypeError(f"captions is {what} {captions!r}; give a list of captions, or of lists of their segments")
+    captions = list(captions)
+    if not captions:
+        raise ValueError("no captions given; pass a list of them, or a list of segments for each")
+    if all(isinstance(each, str) for each in captions):
+        return tuple(segments(each, granularity) for each in captions)
+    return tuple(_ready(m, each) for m, each in enumerate(captions))
+
+
+def _ready(m: int, segments) -> tuple[str, ...]:
+    if isinstance(segments, str):
+        raise TypeError(f"caption {m} is a string, {segments!r}, beside lists; give [{segments!r}], or captions only")
+    if not isinstance(segments, Iterable):
+        raise TypeError(f"caption {m} is {type(segments).__name__} {segments!r}; give a list of its segments")
+    segments = tuple(segments)
+    if not segments:
+        raise ValueError(f"caption {m} has no segments; give it at least its whole text")
+    for each in segments:
+        if not isinstance(each, str):
+            raise TypeError(f"caption {m} has the segment {each!r}; segments are strings")
+    return segments
 
 
 def _padded(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -112,26 +144,42 @@ def _padded(rows: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
 
 
 def _listed(images) -> list:
+    """One picture, in any form that a picture has, is a list of one."""
+    array = getattr(images, "ndim", 4) < 4
+    if array or not isinstance(images, Iterable) or isinstance(images, (str, bytes, bytearray, memoryview)):
+        return [images]
     images = list(images)
     if not images:
         raise ValueError("no pictures given; pass at least one")
     return images
 
 
-def _as_picture(image) -> Image.Image:
-    from workbench.data.pictures import open_picture
-
-    return open_picture(image).image
-
-
-def _clipped(n: int, boxes: Sequence[Box], picture: Image.Image) -> tuple[Box, ...]:
-    width, height = picture.size
-    kept = tuple((max(x0, 0), max(y0, 0), min(x1, width), min(y1, height)) for x0, y0, x1, y1 in boxes)
+def _clipped(n: int, boxes, picture: Image.Image) -> tuple[Box, ...]:
+    kept = tuple(_inside(n, box, picture) for box in (boxes if isinstance(boxes, Iterable) else [boxes]))
     if not kept:
         raise ValueError(f"picture {n} has no box; give each at least one, for example the whole picture")
-    for box, (x0, y0, x1, y1) in zip(boxes, kept, strict=True):
-        if x0 >= x1 or y0 >= y1:
-            raise ValueError(
-                f"box {tuple(box)} lies outside picture {n} of {width} × {height}; give left, top, right, bottom"
-            )
     return kept
+
+
+def _inside(n: int, box, picture: Image.Image) -> Box:
+    (width, height), sides = picture.size, _whole(box)
+    if len(sides) != 4:
+        raise ValueError(
+            f"picture {n} of {width} × {height}: {box!r} is no box; give boxes=[[(left, top, right, bottom), …], …], one "
+            "list for each picture, in whole pixels"
+        )
+    x0, y0, x1, y1 = max(sides[0], 0), max(sides[1], 0), min(sides[2], width), min(sides[3], height)
+    if x0 >= x1 or y0 >= y1:
+        raise ValueError(
+            f"box {sides} is empty or lies outside picture {n} of {width} × {height}; give left, top, right, bottom"
+        )
+    return x0, y0, x1, y1
+
+
+def _whole(box) -> tuple[int, ...]:
+    """Its sides as whole numbers, of whatever type they came; nothing where some side is none."""
+    try:
+        sides = tuple(int(side) for side in box)
+        return sides if all(a == b for a, b in zip(sides, box, strict=True)) else ()
+    except (TypeError, ValueError, OverflowError):  # no numbers; NaN; infinity
+        return ()

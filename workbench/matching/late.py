@@ -24,7 +24,8 @@ def late_interaction(
     averaged over patches. These are the two directions of FILIP (arXiv 2111.07783, eq. 4 and 5); the first is ColBERT's MaxSim
     with a mean for its sum, and with re-encoded crops for patches and encoded segments for tokens it is structure-guided
     inference (arXiv 2506.09691). Cosines are made inside, in blocks of at most `max_bytes`; (N, M, P, T) never stands in
-    memory whole. Raises ValueError for shapes or masks that do not fit, NaN, or a row in which nothing counts.
+    memory whole. Raises ValueError for shapes or masks that do not fit, NaN or infinity even behind a mask, or a row in which
+    nothing counts.
 
     The traps: padding and class tokens have seen everything, so mask them; easy words raise a mean, so compare captions of
     the same words, or centre; and last-layer patches of CLIP can answer inversely, so look at the sign.
@@ -38,7 +39,7 @@ def late_interaction(
         raise ValueError(
             f"max_over={max_over!r}; choose 'patches' (best patch per word) or 'tokens' (best word per patch)"
         )
-    images, texts = F.normalize(image_tokens.float(), dim=-1), F.normalize(text_tokens.float(), dim=-1)
+    images, texts = _normalised(image_tokens), _normalised(text_tokens)
     rows, columns = _block(images.shape[:2], texts.shape[:2], max_bytes)
     return torch.cat(
         [
@@ -58,6 +59,13 @@ def late_interaction(
             for n in range(0, len(images), rows)
         ]
     )
+
+
+def _normalised(tokens: Tensor) -> Tensor:
+    """Tokens of length 1 in float32, zeros as they are. Scaled by their largest entry first, or 1e30 squared is infinite."""
+    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
+    largest = wide.detach().abs().amax(-1, keepdim=True).clamp_min(torch.finfo(wide.dtype).tiny)
+    return F.normalize((wide / largest).float(), dim=-1)
 
 
 def _scores(images: Tensor, texts: Tensor, image_mask: Tensor, text_mask: Tensor, max_over: str) -> Tensor:
@@ -84,8 +92,8 @@ def _check(side: str, tokens: Tensor, mask: Tensor | None) -> Tensor:
     letters = "(N, P, d)" if side == "image" else "(M, T, d)"
     if tokens.ndim != 3 or 0 in tokens.shape:
         raise ValueError(f"{side} tokens {tuple(tokens.shape)} must be {letters}, nothing empty")
-    if torch.isnan(tokens).any():
-        raise ValueError(f"{side} tokens hold NaN; a model gave a broken feature, check its inputs")
+    if not torch.isfinite(tokens).all():
+        raise ValueError(f"{side} tokens hold NaN or infinity; a model gave a broken feature, check its inputs")
     if mask is None:
         return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
     if mask.shape != tokens.shape[:2] or mask.dtype != torch.bool:
