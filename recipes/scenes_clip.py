@@ -58,8 +58,8 @@ class Config:
     learning_rate: float = 1e-3
     warmup: int = 100
     weight_decay: float = 0.01
-    image_size: int = 48
-    patch_size: int = 12
+    image_size: int = 64
+    patch_size: int = 16
     width: int = 64
     layers: int = 2
 
@@ -182,7 +182,7 @@ def bits() -> str:
     quad_scenes = [scene for category in CATEGORIES for quad in quads(category, 4, 0) for scene in quad.scenes]
     whole = hashlib.sha256()
     for scene in (*batch(0, 0, 64), *quad_scenes):
-        whole.update(scene.caption.encode() + draw(scene, 48).tobytes())
+        whole.update(scene.caption.encode() + draw(scene, 64).tobytes())
     return whole.hexdigest()[:16]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench import paths
 from workbench.data.scenes.drawing import Cutter, draw
 from workbench.data.scenes.quads import CATEGORIES, Quad, quads
 from workbench.data.scenes.world import pixel_box
@@ -233,3 +235,23 @@ def _all_features(model: DualEncoder, drawn: Sequence[Quad], options: dict) -> t
     starts = bar(range(0, len(drawn), _AT_ONCE), f"{len(drawn)} quads")
     parts = [_features(model, *_drawn(drawn[i : i + _AT_ONCE], side, options.get("cutter"))) for i in starts]
     return torch.cat([image for image, _ in parts]), torch.cat([text for _, text in parts])
+
+
+def measured(row: str) -> ControlledScores:
+    """A stored row of `recipes/measure_scenes.py`, such as "lite2-minilm". Raises KeyError with the rows that there are."""
+    rows = _measured_rows()
+    if row not in rows:
+        raise KeyError(f"no row {row!r}; there are {', '.join(rows)}")
+    return ControlledScores.from_json(rows[row]["groups"])
+
+
+def measured_curve(run: str) -> list[tuple[int, ControlledScores]]:
+    """The stored rows of one training run: (steps, scores), in their order."""
+    rows = [row for row in _measured_rows().values() if row.get("run") == run]
+    return sorted(
+        ((row["step"], ControlledScores.from_json(row["groups"])) for row in rows), key=lambda point: point[0]
+    )
+
+
+def _measured_rows() -> dict:
+    return json.loads((paths.assets() / "results" / "scenes_clip.json").read_text(encoding="utf-8"))["rows"]

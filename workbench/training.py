@@ -133,7 +133,7 @@ def _restore(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, 
     tensors, stored = _read(file)
     other = sorted(key for key in stored.keys() | described.keys() if stored.get(key) != described.get(key))
     if other:
-        told = ", ".join(f"{key} {stored.get(key)!r} there, {described.get(key)!r} here" for key in other)
+        told = ", ".join(f"{key} {stored.get(key)!r:.60} there, {described.get(key)!r:.60} here" for key in other)
         raise ValueError(f"{file} is of another run ({told}); give another folder, or delete the file")
     module.load_state_dict({key.removeprefix("module/"): v for key, v in tensors.items() if key.startswith("module/")})
     _restore_optimiser(optimiser, tensors)

@@ -33,7 +33,7 @@ def test_a_seed_gives_the_same_bits_on_every_machine():
     for each in SOME[:64]:
         whole.update(each.caption.encode())
         whole.update(draw(each).tobytes())
-    assert whole.hexdigest()[:16] == "946db3dafc29a67f", (
+    assert whole.hexdigest()[:16] == "c81ff4b833bc2700", (
         "stored numbers of scenes-clip belong to these bits: `make assets`"
     )
 

@@ -54,15 +54,17 @@ def _lay(canvas: np.ndarray, left: int, top: int, alpha: np.ndarray, colours: np
 def cut_shape(thing: Thing, pixels: int, domain: str) -> tuple[np.ndarray, np.ndarray]:
     """A drawn shape with a dark rim: flat in domain A, lit from the top left and of less contrast in domain B."""
     alpha, pattern, shade = _surface(thing.shape, thing.material, pixels, domain)
-    colour, tone = _colours(thing.colour, domain)
+    colour, tone = _colours(thing.colour, thing.material, domain)
     return alpha, (colour * (256 - pattern) + tone * pattern >> 8) * shade >> 8
 
 
 @cache
-def _colours(name: str, domain: str) -> tuple[np.ndarray, np.ndarray]:
-    """A colour and the second tone of its patterns: darker, or lighter where it is black already."""
+def _colours(name: str, material: str, domain: str) -> tuple[np.ndarray, np.ndarray]:
+    """A colour and its second tone: dark stripes and spots, a white gleam; the opposite where that would not show."""
     colour = np.asarray(COLOURS[name], dtype=np.int32)
-    tone = colour * 2 // 5 if colour.max() > 60 else colour + 110
+    dark = colour // 4 if colour.max() > 60 else colour + 130
+    light = colour + (255 - colour) * 4 // 5 if colour.min() < 200 else colour // 4
+    tone = light if material == "shiny" else dark
     return (colour, tone) if domain == "A" else ((colour * 200 >> 8) + 28, (tone * 200 >> 8) + 28)
 
 
@@ -142,16 +144,16 @@ def _outlines(shape: str) -> list[tuple[int, list[tuple[float, float]]]]:
 
 
 def _pattern(material: str, pixels: int, domain: str) -> np.ndarray:
-    """Where a surface shows its second tone: (p, p) of stripes, dots or a check that scale with the object."""
+    """Where a surface shows its second tone: (p, p), as large as the object allows, so that it is seen on a small one."""
     y, x = np.mgrid[0:pixels, 0:pixels] / pixels
     if material == "plain":
         return np.zeros((pixels, pixels), dtype=bool)
     if material == "striped":
-        return ((x + y if domain == "A" else 1.4 * y) * 3.5) % 1 < 0.5
-    if material == "dotted":
-        return ((x * 4.2) % 1 - 0.5) ** 2 + ((y * 4.2) % 1 - 0.5) ** 2 < 0.13
-    if material == "checked":
-        return ((x * 4).astype(int) + (y * 4).astype(int)) % 2 == 1
+        return ((y if domain == "A" else y + x / 3) * 4) % 1 < 0.45
+    if material == "spotted":
+        return ((x * 3) % 1 - 0.5) ** 2 + ((y * 3) % 1 - 0.5) ** 2 < 0.12
+    if material == "shiny":
+        return abs(x + y - 0.85) < (0.12 if domain == "A" else 0.15)
     raise ValueError(f"no material {material!r}; there are {', '.join(MATERIALS)}")
 
 

@@ -189,4 +189,4 @@ def _combination(draws: Draws) -> tuple[str, str]:
 
 
 def _material(draws: Draws) -> str:
-    return draws.one(MATERIALS[1:]) if draws.random() < 0.3 else "plain"
+    return draws.one(MATERIALS[1:]) if draws.random() < 0.6 else "plain"

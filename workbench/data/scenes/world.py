@@ -21,7 +21,7 @@ COLOURS = {
     "lime": (160, 245, 30),
 }
 SHAPES = ("circle", "square", "triangle", "star", "heart", "cross", "diamond", "moon", "arrow", "drop")
-MATERIALS = ("plain", "striped", "dotted", "checked")  # the surface's pattern; "plain" is not said
+MATERIALS = ("plain", "striped", "spotted", "shiny")  # the surface; "plain" is not said
 SIZES = ("small", "big")
 NUMBERS = ("one", "two", "three")
 RELATIONS = {"left of": (-1, 0), "right of": (1, 0), "above": (0, -1), "below": (0, 1)}  # where the first stands
