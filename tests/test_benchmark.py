@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +11,17 @@ import pytest
 from tests.benchmark_files import picture, write
 from workbench.benchmark import SubsetChoices, choices, encoded, evaluate, sugarcrepe_claim
 from workbench.benchmark.rules import RULES
-from workbench.data.benchmarks import BENCHMARKS, SUGARCREPE, Benchmark, Item, as_sample, load_benchmark, sugarcrepe
+from workbench.data.benchmarks import (
+    BENCHMARKS,
+    SUGARCREPE,
+    Benchmark,
+    Captioned,
+    Item,
+    Quad,
+    as_sample,
+    load_benchmark,
+    sugarcrepe,
+)
 from workbench.evaluation import Choice, choice_accuracy
 from workbench.extract import Embeddings
 from workbench.models.registry import load_model
@@ -373,3 +384,117 @@ def test_fewer_options_than_others_have(monkeypatch, tmp_path):
     assert found["x"].value == pytest.approx(2 / 3)
     assert found["x"].chance == pytest.approx((1 / 4 + 1 / 2 + 1 / 2) / 3)
     assert found.scores.shape == (3, 4)
+
+
+# Scorers that do not look -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BENCHMARKS)
+def test_blind_scorers_stand_beside_every_measure(name, tmp_path, model):
+    write[name](tmp_path)
+    found = evaluate(model, load_benchmark(name, tmp_path))
+    assert {"mean picture", "random", "constant"} <= set(found.blind)
+    assert ("other pictures" in found.blind) == (not name.startswith("aro-") or name.endswith("order"))  # one picture
+    for scorer, measures in found.blind.items():
+        assert measures.keys() == found.measures.keys()
+        assert str(found).count(f"\n  {scorer} ") == len(found.measures)
+    assert all(measure.value == 0 for measure in found.blind["constant"].values())
+    alone = evaluate(model, load_benchmark(name, tmp_path), blind=False)
+    assert (alone.blind, alone.measures) == ({}, found.measures)
+
+
+def _worded(monkeypatch, n=400):
+    """Items whose pictures say nothing, while true captions lie nearer to any picture than false ones do."""
+    rng = np.random.default_rng(0)
+    style = {True: rng.normal(size=32), False: rng.normal(size=32)}
+
+    def give(modality, sample):
+        return rng.normal(size=32) + (style[True] if modality == "image" else style[sample.text.startswith("true")])
+
+    paths = [Path(f"{i}.png") for i in range(n)]
+    items = [Item(str(i), "x", path, f"true {i}", (f"false {i}",)) for i, path in enumerate(paths)]
+    return vectors(monkeypatch, give), Benchmark("mine", "choice", tuple(items))
+
+
+def test_wording_that_gives_the_answer_away_shows(monkeypatch):
+    found = evaluate(*_worded(monkeypatch))
+    for scorer in ("other pictures", "mean picture"):
+        assert found.blind[scorer]["x"].value > 0.9
+    low, high = found.blind["random"]["x"].interval
+    assert low <= 0.5 <= high
+
+
+def test_blind_scorers_of_quads_land_on_chance(monkeypatch):
+    """A model that knows every picture, and what it earns when each is in the place of another."""
+    rng = np.random.default_rng(1)
+    known = {f"{i}": rng.normal(size=64) for i in range(1200)}
+
+    def give(modality, sample):
+        return known[sample.text if modality == "text" else sample.path.stem]
+
+    items = [
+        Quad(str(i), "", (Path(f"{2 * i}.png"), Path(f"{2 * i + 1}.png")), (f"{2 * i}", f"{2 * i + 1}"))
+        for i in range(600)
+    ]
+    found = evaluate(vectors(monkeypatch, give), Benchmark("mine", "quads", tuple(items)))
+    assert found["group, all items"].value == 1
+    for scorer in ("other pictures", "random"):
+        for measure in found.blind[scorer].values():
+            low, high = measure.interval
+            assert low - 0.02 <= measure.chance <= high + 0.02
+    assert {each.value for each in found.blind["mean picture"].values()} == {0}
+
+
+def test_blind_scorers_find_nothing_in_a_gallery(monkeypatch):
+    rng = np.random.default_rng(2)
+    known = {f"{i}": rng.normal(size=16) for i in range(40)}
+
+    def give(modality, sample):
+        return known[sample.path.stem if modality == "image" else sample.text]
+
+    items = tuple(Captioned(f"{i}", Path(f"{i}.png"), (f"{i}",)) for i in range(40))
+    found = evaluate(vectors(monkeypatch, give), Benchmark("mine", "retrieval", items))
+    assert found["text to image R@1"].value == 1
+    for name in ("image to text R@5", "text to image R@5"):
+        assert found.blind["constant"][name].value == found.blind["mean picture"]["text to image R@5"].value == 0
+        for scorer in ("other pictures", "random"):
+            assert found.blind[scorer][name].interval[0] <= found[name].chance + 0.05
+            assert found.blind[scorer][name].value < 0.5
+
+
+@pytest.mark.parametrize("broken", [np.zeros(4), np.full(4, np.nan), np.full(4, np.inf)])
+def test_broken_features_are_named(broken, tmp_path, monkeypatch):
+    write["winoground"](tmp_path)
+    items = load_benchmark("winoground", tmp_path)
+    for name in ("ex_1_img_0.png", "dog 1 on cat"):
+        model = vectors(monkeypatch, lambda _, sample, name=name: broken if sample.id.endswith(name) else np.ones(4))
+        with pytest.raises(ValueError, match=f"the feature of '.*{name}' is zeros, NaN or infinite"):
+            evaluate(model, items)
+
+
+def test_captions_of_one_picture_are_not_independent(monkeypatch):
+    rng = np.random.default_rng(3)
+    sides = {f"{i}.png": side for i, side in enumerate(rng.random(60) < 0.5)}
+
+    def give(modality, sample):
+        if modality == "image":
+            return np.array([1.0, 0.0] if sides[sample.path.name] else [0.0, 1.0])
+        return np.array([1.0, 0.2] if sample.text.startswith("true") else [0.2, 1.0])
+
+    def width(of):
+        items = [Item(f"{i}.{k}", "x", of(i, k), f"true {i} {k}", ("false",)) for i in range(60) for k in range(5)]
+        found = evaluate(vectors(monkeypatch, give), Benchmark("mine", "choice", tuple(items)), blind=False)
+        return np.diff(found["x"].interval)
+
+    apart = width(lambda i, k: Path(f"{k}") / f"{i}.png")  # as if each caption had a picture of its own
+    assert width(lambda i, k: Path(f"{i}.png")) > 1.8 * apart
+
+
+def test_boxes_that_are_not_of_their_picture_are_counted(tmp_path, model):
+    write["aro-relation"](tmp_path)
+    items = load_benchmark("aro-relation", tmp_path)
+    boxes = {3: (100, 0, 140, 30), 5: (0, 0, 10**6, 10), 6: (0, 0, 10**6, 10**6)}
+    changed = tuple(replace(item, box=boxes.get(i, item.box)) for i, item in enumerate(items.items))
+    found = evaluate(model, replace(items, items=changed))
+    assert found.left_out == {"could not be read": 3}
+    assert len(found.ids) == 26

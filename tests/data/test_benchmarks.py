@@ -1,13 +1,15 @@
 """Published formats, from tiny files of the same form: what is read, what is counted, what is refused."""
 
 import json
+import random
+import tracemalloc
 
 import pytest
 from PIL import Image
 
 from tests.benchmark_files import ITEMS, picture, save, write
-from workbench.data.benchmarks import BENCHMARKS, Item, Quad, as_sample, list_benchmarks, load_benchmark
-from workbench.data.benchmarks.record import EMPTY, MISSING
+from workbench.data.benchmarks import BENCHMARKS, Item, Quad, as_sample, list_benchmarks, load_benchmark, sugarcrepe
+from workbench.data.benchmarks.record import EMPTY, MISSING, SAME
 from workbench.data.pictures import open_picture
 
 
@@ -469,3 +471,141 @@ def test_names_of_files_are_escaped(tmp_path):
 
 def test_items_say_their_captions():
     assert Item("1", "x", None, "a", ("b", "c")).texts == ("a", "b", "c")
+
+
+# What is not what it says ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("options", ["abcd", list("abcde"), list("abc")])
+def test_whatsup_has_four_options(options, tmp_path):
+    write["whatsup-a"](tmp_path)
+    entry = {"image_path": "data/controlled_images/mug_on_table.jpeg", "caption_options": options}
+    save(tmp_path / "whatsup/controlled_images_dataset.json", [entry])
+    with pytest.raises(ValueError, match="caption_options"):
+        load_benchmark("whatsup-a", tmp_path)
+
+
+@pytest.mark.parametrize("attributes", ["ab", ["a", "b", "c"], ["a"]])
+def test_aro_has_two_attributes(attributes, tmp_path):
+    write["aro-attribution"](tmp_path)
+    file = tmp_path / "aro/visual_genome_attribution.json"
+    entries = json.loads(file.read_text())
+    entries[0]["attributes"] = attributes
+    save(file, entries)
+    with pytest.raises(ValueError, match="attributes"):
+        load_benchmark("aro-attribution", tmp_path)
+
+
+def test_a_caption_that_is_its_own_negative_asks_nothing(tmp_path):
+    write["sugarcrepe"](tmp_path)
+    file = tmp_path / "sugarcrepe/add_obj.json"
+    entries = json.loads(file.read_text())
+    entries["1"]["negative_caption"] = entries["1"]["caption"] + " "
+    save(file, entries)
+    assert load_benchmark("sugarcrepe", tmp_path).skipped == {SAME: 1}
+    write["sugarcrepe++"](tmp_path)
+    file = tmp_path / "sugarcrepe++/swap_obj.json"
+    entries = json.loads(file.read_text())
+    entries[0]["negative_caption"] = entries[0]["caption2"]
+    save(file, entries)
+    assert load_benchmark("sugarcrepe++", tmp_path).skipped == {SAME: 1}
+    write["bivlc"](tmp_path)
+    file = tmp_path / "bivlc/examples.json"
+    entries = json.loads(file.read_text())
+    entries[0]["negative_caption"] = entries[0]["caption"]
+    save(file, entries)
+    assert load_benchmark("bivlc", tmp_path).skipped == {SAME: 1}
+
+
+LONG = "x" * 300 + ".jpg"
+
+
+def test_names_too_long_for_the_system_are_missing_pictures(tmp_path):
+    places = {
+        "sugarcrepe": ("sugarcrepe/add_obj.json", lambda it: it["0"].update(filename=LONG)),
+        "valse": ("valse/plurals.json", lambda it: it["plurals_0"].update(image_file=LONG)),
+        "bivlc": ("bivlc/examples.json", lambda it: it[0].update(image=LONG)),
+        "imagecode": ("imagecode/valid_data.json", lambda it: it.update({"x" * 300: {"1": "a cat"}})),
+    }
+    for name, (place, change) in places.items():
+        write[name](tmp_path / name)
+        entries = json.loads((tmp_path / name / place).read_text())
+        change(entries)
+        save(tmp_path / name / place, entries)
+        assert load_benchmark(name, tmp_path / name).skipped[MISSING] == 1
+    table = tmp_path / "mine.csv"
+    table.write_text(f"image,caption\n{LONG},a cat\n")
+    with pytest.raises(FileNotFoundError, match="none of its 1 pictures is there"):
+        load_benchmark(f"csv:{table}")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("picture,words\n1.png,a cat\n", "mine.csv has the columns picture, words; give a table"),
+        ("image,caption\n", "no captions in .*mine.csv'; give a table"),
+        ("image,caption\n,a cat\n", "row 1 of mine.csv names no picture, but ''; give a table"),
+    ],
+)
+def test_advice_on_a_table_of_your_own_can_be_followed(content, message, tmp_path):
+    (tmp_path / "mine.csv").write_text(content)
+    with pytest.raises(ValueError, match=message) as caught:
+        load_benchmark(f"csv:{tmp_path / 'mine.csv'}")
+    assert "columns image and caption" in str(caught.value)
+    assert not any(other in str(caught.value) for other in ("read_samples", "modality", ".tar"))
+    with pytest.raises(FileNotFoundError, match="give csv: and the path of a table") as caught:
+        load_benchmark(f"csv:{tmp_path / 'other.csv'}")
+
+
+def test_items_come_without_their_pictures_but_not_without_the_folder(tmp_path):
+    write["sugarcrepe"](tmp_path)
+    for path in (tmp_path / "coco/val2017").iterdir():
+        path.unlink()
+    assert len(sugarcrepe(tmp_path)) == 28
+    (tmp_path / "coco/val2017").rmdir()
+    with pytest.raises(FileNotFoundError, match="val2017"):
+        sugarcrepe(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("box", "fits"),
+    [
+        ((4, 6, 24, 16), True),
+        ((-5, -5, 45, 35), True),  # a few pixels over the edge, as published boxes have it
+        ((40, 0, 60, 10), False),
+        ((-20, 0, 0, 10), False),
+        ((0, 30, 10, 40), False),
+        ((0, 0, 10**6, 10), False),
+        ((0, 0, 10**6, 10**6), False),
+    ],
+)
+def test_a_box_is_of_its_picture(box, fits, tmp_path):
+    path = picture(tmp_path / "1.jpg")
+    if fits:
+        assert open_picture(as_sample(path, box).read()).image.size == (box[2] - box[0], box[3] - box[1])
+    else:
+        with pytest.raises(ValueError, match=r"1\.jpg\[.*the box .* is not of a picture of 40 × 30 pixels"):
+            as_sample(path, box).read()
+
+
+def test_pictures_in_a_table_are_held_a_few_at_a_time(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    draw, n, size = random.Random(0), 120, 100_000
+    cells = [{"bytes": draw.randbytes(size), "path": None} for _ in range(n)]
+    texts = [[f"{kind} {i}" for i in range(n)] for kind in ("a", "b")]
+    table = pa.table(dict(zip(("caption", "negative_caption"), texts, strict=True)))
+    for name in ("image", "negative_image"):
+        table = table.append_column(name, pa.array(cells))
+    (tmp_path / "bivlc").mkdir()
+    parquet.write_table(table, tmp_path / "bivlc/test.parquet", use_dictionary=False, data_page_size=size)
+    items = load_benchmark("bivlc", tmp_path).items
+    tracemalloc.start()
+    try:
+        for item, cell in zip(items, cells, strict=True):
+            assert all(each.read() == cell["bytes"] for each in item.pictures)
+        assert tracemalloc.get_traced_memory()[1] < 20 * size
+    finally:
+        tracemalloc.stop()
+    for i in draw.sample(range(n), 30):  # in any order, too
+        assert items[i].pictures[i % 2].read() == cells[i]["bytes"]

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
+from workbench.data.benchmarks.valse import PHENOMENA
 from workbench.evaluation.benchmarks import (
     PAIRS,
-    VALSE_PHENOMENA,
     macro_over_groups,
     mean_of_subsets,
     picture_choice,
@@ -172,7 +173,7 @@ def test_targets_outside_are_refused(targets):
 
 
 def test_valse_counts_phenomena_and_not_files():
-    files = [file for files in VALSE_PHENOMENA.values() for file in files]
+    files = [file for files in PHENOMENA.values() for file in files]
     assert len(files) == 11
     none, whole = Choice(0.0, 0.0, 50, (0.0, 0.0)), Choice(1.0, 0.0, 50, (1.0, 1.0))
     subsets = dict.fromkeys(files, none) | {"existence": whole, "counting-hard": whole}
@@ -228,3 +229,37 @@ def test_unequal_lengths_are_refused():
 
 def test_relations_are_opposites_in_pairs():
     assert len(frozenset().union(*PAIRS)) == 6
+
+
+def test_more_bad_input_is_refused():
+    for targets in ([0.5, 1.0], [True, False]):
+        with pytest.raises(ValueError, match="give each the place of its picture"):
+            picture_choice(np.zeros((2, 3)), targets)
+    with pytest.raises(ValueError, match=r"different \(2, 1\); give \(n, 2\)"):
+        text_only(np.zeros(2), np.zeros((2, 1)))
+    for group in (None, 1):
+        with pytest.raises(ValueError, match=f"the group {group} is no string"):
+            macro_over_groups(np.zeros((2, 2)), ["1", group])
+
+
+def test_tensors_of_any_kind_are_scores():
+    scores = torch.tensor([[1.0, 0.0], [0.5, 0.0]], dtype=torch.bfloat16, requires_grad=True)
+    assert macro_over_groups(scores, ["a", "b"]).mean == picture_choice(scores, [0, 0]).accuracy == 1
+
+
+def test_items_of_one_picture_are_resampled_together():
+    right = np.repeat(np.random.default_rng(0).random(60) < 0.5, 5)
+    scores, pictures = np.c_[right, np.full(300, 0.5)], np.repeat(np.arange(60), 5)
+    groups = [f"{i % 3}" for i in range(300)]
+    alone, together = (macro_over_groups(scores, groups, pictures=each) for each in (None, pictures))
+    assert alone.mean == together.mean
+    assert np.diff(together.interval) > 1.6 * np.diff(alone.interval)
+    by_item = macro_over_groups(scores, groups, pictures=np.arange(300))
+    assert by_item.interval == alone.interval
+    three = np.c_[right, right, np.full(300, 0.5)]
+    for rule in (
+        lambda names: two_positives(three, groups=names),
+        lambda names: picture_choice(scores, np.zeros(300, int), groups=names),
+        lambda names: text_only(scores[:, 0], three[:, 2:].repeat(2, 1), groups=names),
+    ):
+        assert np.diff(rule(pictures).interval) > 1.6 * np.diff(rule(None).interval)

@@ -116,3 +116,15 @@ def test_more_refusals():
         shuffled_images(torch.ones(3, 2), ids=["a", "b"])
     with pytest.raises(ValueError, match=r"captions \(3,\), images=2"):
         text_only_scores(np.ones(3), 2)
+
+
+def test_arrays_are_features():
+    image, text = quads(20)
+    assert blind_baselines(image.numpy(), text.numpy()) == blind_baselines(image, text)
+
+
+def test_rows_of_zeros_are_named():
+    image, text = quads(4)
+    image[2, 1] = 0
+    with pytest.raises(ValueError, match="row 2 of image holds zeros"):
+        blind_baselines(image, text)

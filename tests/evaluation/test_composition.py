@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.evaluation import Choice, Groups, group_scores, sugarcrepe_averages, wilson
+from workbench.evaluation import Choice, Groups, choice_accuracy, group_scores, levelled, sugarcrepe_averages, wilson
 
 NAMES = ("image_to_text", "text_to_image", "group", "interaction_sign")
 
@@ -117,7 +117,9 @@ PUBLISHED = {
 
 
 def choices(accuracies, sizes=SIZES):
-    return {name: Choice(accuracies[name] / 100, 0.0, n, (0.0, 1.0)) for name, n in sizes.items()}
+    shares = {name: (accuracies[name] / 100, n) for name, n in sizes.items()}
+    found = {name: wilson(round(share * n), n) for name, (share, n) in shares.items()}
+    return {name: Choice(share, 0.0, n, (found[name].low, found[name].high)) for name, (share, n) in shares.items()}
 
 
 def test_published_averages_come_out():
@@ -154,3 +156,62 @@ def test_a_missing_subset_is_named():
     del few["swap_obj"]
     with pytest.raises(ValueError, match=r"give all seven: .*swap_obj"):
         sugarcrepe_averages(few)
+
+
+def test_scores_that_differ_by_rounding_are_levelled_and_others_stay():
+    rounding = np.array([[0.3, 0.3 + 1e-7, 0.9, 0.3 - 1e-7], [0.1, 0.2, 0.3, 0.4]])
+    level = levelled(rounding)
+    assert level[0, 0] == level[0, 1] == level[0, 3]
+    assert level[0, 2] == 0.9
+    assert (level[1] == rounding[1]).all()
+    assert np.abs(level - rounding).max() < 1e-6
+    assert levelled(rounding.reshape(2, 2, 2)).shape == (2, 2, 2)
+
+
+def test_the_same_words_summed_in_another_order_are_a_tie():
+    rng = np.random.default_rng(0)
+    words = rng.normal(size=(50, 4, 64)).astype(np.float32)
+    a, b = words.sum(1), words[:, ::-1].sum(1)
+    features = np.stack([a, b], 1).astype(np.float64)
+    features /= np.linalg.norm(features, axis=2, keepdims=True)
+    scores = np.einsum("nid,njd->nij", features, features)
+    assert group_scores(scores).group > 0.5  # the last bits, taken for knowledge
+    found = group_scores(levelled(scores))
+    assert found.group == found.interaction_sign == 0
+    assert found.tie_rates["group"] == 1
+
+
+def test_a_broken_feature_is_no_tie():
+    with pytest.raises(ValueError, match="a score is NaN"):
+        levelled([[0.5, np.nan]])
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_rounding_gives_additive_scores_no_sign(scale):
+    rng = np.random.default_rng(0)
+    picture, caption = rng.normal(size=(2, 2000, 2)).astype(np.float32) * np.float32(scale)
+    found = group_scores(picture[:, :, None] + caption[:, None])
+    assert (found.interaction_sign, found.tie_rates["interaction_sign"]) == (0, 1)
+    small = np.array([[[1, 0], [0, 1]]]) * 1e-5 * scale + scale
+    assert group_scores(small).interaction_sign == 1  # small, but no rounding
+
+
+def test_a_pair_may_be_ruled_out_and_no_score_be_infinite():
+    found = group_scores([[[0.5, -np.inf], [0.1, 0.4]], [[-np.inf, 0.2], [0.3, 0.9]]])
+    assert found.interaction_sign == 0.5
+    with pytest.raises(ValueError, match=r"scores hold NaN or \+inf"):
+        group_scores([[[np.inf, 0.2], [0.3, 0.9]]])
+
+
+def test_items_of_one_picture_are_resampled_together():
+    right = np.repeat(np.random.default_rng(0).random(60) < 0.5, 5)  # five captions that stand and fall together
+    pictures = np.repeat(np.arange(60), 5)
+    alone, together = (choice_accuracy(right, np.full((300, 1), 0.5), groups=each) for each in (None, pictures))
+    assert alone.accuracy == together.accuracy
+    assert np.diff(together.interval) > 1.8 * np.diff(alone.interval)
+
+
+def test_averages_are_as_sure_as_the_subsets_say():
+    wide = {name: Choice(0.7, 0.0, n, (0.6, 0.8)) for name, n in SIZES.items()}
+    low, high = sugarcrepe_averages(wide).intervals["macro"]
+    assert (low, high) == pytest.approx((0.7 - 0.1 / 7**0.5, 0.7 + 0.1 / 7**0.5))

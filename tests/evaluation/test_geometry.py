@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from workbench.evaluation import alignment, effective_rank, joint_space, modality_gap, uniformity
+from workbench.evaluation import alignment, effective_rank, geometry, joint_space, modality_gap, uniformity
 
 
 @pytest.fixture
@@ -81,3 +81,10 @@ def test_turning_and_scaling_change_nothing(pairs):
 def test_refusals(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_blocks_are_bounded_and_change_nothing(monkeypatch):
+    rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    whole = uniformity(rows)
+    monkeypatch.setattr(geometry, "_MAX_BYTES", 16 * 50 * 7)
+    assert uniformity(rows) == pytest.approx(whole, abs=1e-12)

@@ -125,3 +125,10 @@ def test_more_refusals():
         mean_average_precision(torch.zeros(2), [0], [0, 1])
     with pytest.raises(ValueError, match="at least one row"):
         mean_average_precision(torch.zeros(0, 2), [], [0, 1])
+
+
+def test_arrays_are_features():
+    rows, labels = np.random.default_rng(0).normal(size=(12, 4)), np.arange(12) % 3
+    found = label_retrieval(rows, rows, labels, labels, ks=(1,), exclude_self=True)
+    tensor = torch.from_numpy(rows)
+    assert found == label_retrieval(tensor, tensor, labels, labels, ks=(1,), exclude_self=True)

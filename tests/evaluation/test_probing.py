@@ -1,5 +1,7 @@
 """Probes against scikit-learn, on planted truth, and on labels that mean nothing."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -146,3 +148,40 @@ def test_refusals_of_options(data):
         linear_probe(train[:6], y_train[:6], test, y_test)
     with pytest.raises(ValueError, match="1 classes of 150 items"):
         cluster_quality(train, [0] * 150)
+
+
+@pytest.mark.parametrize("d", [3, 100, 768])
+@pytest.mark.parametrize("normalise_first", [False, True])
+def test_means_of_the_same_feature_tie_however_many_went_in(d, normalise_first):
+    row = torch.randn(1, d, generator=torch.Generator().manual_seed(d))
+    labels = [0] * 3 + [1] * 7 + [2] * 11 + [3] * 90
+    same = row.repeat(len(labels), 1)
+    assert nearest_class_mean(same, labels, same, labels, normalise_first=normalise_first).accuracy.mean == 0
+
+
+@pytest.mark.parametrize("options", [{"k": 2.5}, {"temperature": math.nan}, {"temperature": math.inf}])
+def test_settings_of_neighbours_that_are_none(options):
+    rows, labels = torch.eye(6), [0, 0, 0, 1, 1, 1]
+    with pytest.raises(ValueError, match=r"k=2\.5|temperature="):
+        knn_accuracy(rows, labels, rows, labels, **({"k": 2} | options))
+
+
+def test_strengths_are_numbers():
+    rows, labels = torch.eye(8), [0, 1] * 4
+    for strength in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="give values of C above 0"):
+            linear_probe(rows, labels, rows, labels, strengths=(1.0, strength), validation=0.5)
+
+
+def test_distances_are_held_in_bounded_memory(monkeypatch):
+    import sklearn.metrics
+
+    told, original = [], sklearn.metrics.silhouette_score
+
+    def spy(*args, **options):
+        told.append(sklearn.get_config()["working_memory"])
+        return original(*args, **options)
+
+    monkeypatch.setattr(sklearn.metrics, "silhouette_score", spy)
+    cluster_quality(torch.eye(6), [0, 0, 0, 1, 1, 1])
+    assert told == [64]  # MiB; scikit-learn's own habit is 1024

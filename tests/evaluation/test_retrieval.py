@@ -1,11 +1,16 @@
 """Ranks and recalls against a naive loop, and against scorers that try to cheat."""
 
+import re
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from workbench.evaluation import pair_scores, ranking, recall_at_k, recalls, retrieval_ranks
+from workbench.evaluation.retrieval import as_right
 
 
 @pytest.fixture
@@ -159,7 +164,7 @@ def test_orders_do_not_change_ranks(data):
 def test_a_large_gallery_is_normalised_tile_by_tile(data, monkeypatch):
     whole = retrieval_ranks(*data)
     monkeypatch.setattr(ranking, "MAX_BYTES", 1000)
-    monkeypatch.setattr(ranking, "_TILE", 7)
+    monkeypatch.setattr(ranking, "_TILE", 16)
     assert torch.equal(retrieval_ranks(*data), whole)
     assert torch.equal(retrieval_ranks(*data, of="worst"), retrieval_ranks(*data, of="worst", block=1))
 
@@ -251,3 +256,62 @@ def test_more_refusals(data):
         retrieval_ranks(queries * torch.inf, gallery, positives)
     with pytest.raises(ValueError, match=r"scores hold NaN or \+inf"):
         recall_at_k(torch.full((2, 2), torch.inf), [[0], [1]])
+
+
+@pytest.mark.parametrize("d", [4, 768, 1536, 3584])
+def test_few_equal_rows_tie_whatever_kernel_a_product_takes(d):
+    generator = torch.Generator().manual_seed(d)
+    for vector in (torch.full((1, d), 0.3), torch.randn(1, d, generator=generator)):
+        for n_queries in (1, 2, 3):
+            for n in range(2, 14):
+                queries, gallery = vector.repeat(n_queries, 1), vector.repeat(n, 1)
+                assert recalls(queries, gallery, [[0]] * n_queries, ks=(1,)).at[1].mean == 0
+                for each in (queries, torch.randn(n_queries, d, generator=generator)):
+                    right = as_right([[0]] * n_queries, n_queries, n)
+                    for block in ranking.feature_blocks(each, gallery, right, None):
+                        scores = block.scores[:, :n]
+                        assert (scores.amax(1) - scores.amin(1)).max() < ranking.ROUNDING / 4
+
+
+def test_arrays_are_features(data):
+    queries, gallery, positives = data
+    arrays = queries.numpy(), gallery.numpy().astype(np.float64), positives
+    assert torch.equal(retrieval_ranks(*arrays), retrieval_ranks(*data))
+    assert recalls(*arrays) == recalls(*data)
+
+
+@pytest.mark.parametrize(("queries", "gallery"), [("queries", "row 1 of queries"), ("gallery", "row 2 of gallery")])
+def test_rows_of_zeros_have_no_direction(queries, gallery):
+    ones = {"queries": torch.ones(2, 3), "gallery": torch.ones(3, 3)}
+    ones[queries][-1] = 0
+    for block in (1, None):
+        with pytest.raises(ValueError, match=f"{gallery} is zeros"):
+            retrieval_ranks(*ones.values(), [[0], [1]], block=block)
+
+
+@pytest.mark.parametrize("ranks", [[0, 1], [-3, 1], [1.0, np.nan], [True, False]])
+def test_ranks_that_are_none(ranks):
+    with pytest.raises(ValueError, match="ranks go from 1 on"):
+        recall_at_k(torch.tensor(ranks))
+
+
+@pytest.mark.parametrize("ks", [None, (1, None), (True,), (1.5,), "5", (np.nan,)])
+def test_ks_that_are_none(ks):
+    with pytest.raises(ValueError, match="give whole numbers from 1 on"):
+        recall_at_k(torch.tensor([1, 2]), ks=ks)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc")
+def test_many_positives_count_in_memory(monkeypatch):
+    def peak():
+        return 1024 * int(re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
+
+    monkeypatch.setattr(ranking, "MAX_BYTES", 32 << 20)
+    scores, positives = torch.rand(512, 4000), np.broadcast_to(np.arange(2000), (512, 2000))
+    recall_at_k(scores[:2], positives[:2], ks=(1,), count="share")
+    right = as_right(positives, 512, 4000)
+    Path("/proc/self/clear_refs").write_text("5")  # forgets the peak so far
+    before = peak()
+    for _ in ranking.all_ranks(ranking.score_blocks(scores, right, 20), right, 4000):
+        pass
+    assert peak() - before < 40 << 20

@@ -136,3 +136,21 @@ def test_correlations_of_the_same_and_of_the_opposite():
 def test_correlations_that_are_none(correlation, x, y, message):
     with pytest.raises(ValueError, match=message):
         correlation(x, y)
+
+
+@pytest.mark.parametrize("function", [bootstrap, lambda values: pearson(values, [1, 2, 3])])
+def test_infinite_values_are_refused(function):
+    with pytest.raises(ValueError, match=r"1 of \d values are NaN or infinite"):
+        function([1.0, 2.0, np.inf])
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+def test_a_correlation_does_not_depend_on_the_unit(scale):
+    x, y = np.arange(6.0), np.array([1.0, 3, 2, 5, 4, 6])
+    assert pearson(scale * x, y).r == pytest.approx(pearson(x, y).r)
+
+
+def test_shares_are_of_whole_numbers():
+    for right, n in ((2.7, 10), (2, 10.5), (np.nan, 10)):
+        with pytest.raises(ValueError, match="give whole numbers"):
+            wilson(right, n)

@@ -82,3 +82,25 @@ def test_prompts_that_are_none(prompts, message):
 def test_refusals(labels, ks, message):
     with pytest.raises(ValueError, match=message):
         zero_shot_accuracy(torch.eye(4)[:3], torch.eye(4), np.array(labels), ks)
+
+
+@pytest.mark.parametrize("d", [3, 512, 768])
+def test_classes_of_the_same_prompt_earn_nothing_however_many_there_are(d):
+    row = torch.randn(1, d, generator=torch.Generator().manual_seed(d))
+    classes = class_vectors([row.repeat(n, 1) for n in (1, 3, 7, 80, 1000)])
+    images = torch.cat([row, torch.randn(19, d, generator=torch.Generator().manual_seed(1))])
+    assert (classes == classes[0]).all()
+    assert zero_shot_accuracy(images, classes, np.arange(20) % 5, ks=(1,)).top[1].mean == 0
+
+
+def test_arrays_are_prompts_and_features(planted):
+    images, centres, labels = planted
+    prompts = centres[:, None].repeat(1, 2, 1)
+    assert torch.equal(class_vectors(prompts.numpy()), class_vectors(prompts))
+    found = zero_shot_accuracy(images.numpy(), centres.numpy(), labels.numpy())
+    assert found == zero_shot_accuracy(images, centres, labels)
+
+
+def test_a_prompt_of_zeros_is_named():
+    with pytest.raises(ValueError, match="prompt 1 of class 0 is zeros"):
+        class_vectors([torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.ones(1, 2)])

@@ -64,11 +64,15 @@ def _check_items(items: Sequence) -> None:
 
 
 def by_subset(items: Sequence, scores: np.ndarray) -> dict[str, Choice]:
-    subsets = np.array([item.subset for item in items])
-    return {
-        name: choice_accuracy(scores[subsets == name, 0], scores[subsets == name, 1:])
-        for name in dict.fromkeys(item.subset for item in items)
-    }
+    """Choices of every subset; items of one picture are resampled together."""
+    subsets, pictures = np.array([item.subset for item in items]), pictures_of(items)
+    parts = {name: subsets == name for name in dict.fromkeys(item.subset for item in items)}
+    return {name: choice_accuracy(scores[of, 0], scores[of, 1:], groups=pictures[of]) for name, of in parts.items()}
+
+
+def pictures_of(items: Sequence) -> np.ndarray:
+    """What items have in common: their picture, even where each looks at another box of it, or their set of pictures."""
+    return np.array([str(item.pictures[0]) for item in items])
 
 
 def sugarcrepe_claim(found: SubsetChoices | None) -> Claim:

@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from workbench.benchmark.choices import by_subset
+from workbench.benchmark.choices import by_subset, pictures_of
 from workbench.benchmark.encoded import Encoded, samples_of
 from workbench.benchmark.scores import Measure
 from workbench.data.benchmarks import Benchmark, Captioned, Item, PictureChoice, Quad
 from workbench.evaluation import benchmarks as rules
-from workbench.evaluation.composition import Choice, choice_accuracy, group_scores, sugarcrepe_averages
+from workbench.evaluation.composition import Choice, choice_accuracy, group_scores, levelled, sugarcrepe_averages
 from workbench.evaluation.retrieval import recalls
 from workbench.evaluation.statistics import Interval
 
@@ -42,8 +42,12 @@ def _choice(encoded: Encoded, benchmark: Benchmark) -> Found:
     }
     if len(subsets) > 1:
         measures |= _means(benchmark.name, subsets, _chance(items))
-        measures["all items"] = _measure(choice_accuracy(scores[:, 0], scores[:, 1:]), _chance(items))
+        measures["all items"] = _measure(_every(items, scores), _chance(items))
     return measures, (), scores
+
+
+def _every(items: Sequence[Item], scores: np.ndarray) -> Choice:
+    return choice_accuracy(scores[:, 0], scores[:, 1:], groups=pictures_of(items))
 
 
 def _means(name: str, subsets: Mapping[str, Choice], chance: float) -> dict[str, Measure]:
@@ -62,17 +66,18 @@ def _means(name: str, subsets: Mapping[str, Choice], chance: float) -> dict[str,
 def _two_positives(encoded: Encoded, benchmark: Benchmark) -> Found:
     items = encoded.whole
     scores, between = encoded.options(items), _between_texts(encoded, items)
-    measures = {}
+    measures, pictures = {}, pictures_of(items)
     for name, of in _parts(items):
-        measures[f"image to text, {name}"] = _measure(rules.two_positives(scores[of]), 1 / 3)
-        measures[f"text only, {name}"] = _measure(rules.text_only(between[of, 0], between[of, 1:]), 1 / 3)
+        to_text = rules.two_positives(scores[of], groups=pictures[of])
+        alone = rules.text_only(between[of, 0], between[of, 1:], groups=pictures[of])
+        measures |= {f"image to text, {name}": _measure(to_text, 1 / 3), f"text only, {name}": _measure(alone, 1 / 3)}
     return measures, (), scores
 
 
 def _between_texts(encoded: Encoded, items: Sequence[Item]) -> np.ndarray:
     """Cosines (n, 3): the two true captions with each other, then each with the false one."""
     first, second, false = (encoded.text(item.texts[k] for item in items) for k in range(3))
-    return np.stack([(first * second).sum(1), (first * false).sum(1), (second * false).sum(1)], axis=1)
+    return levelled(np.stack([(first * second).sum(1), (first * false).sum(1), (second * false).sum(1)], axis=1))
 
 
 def _parts(items: Sequence) -> list[tuple[str, np.ndarray]]:
@@ -86,12 +91,12 @@ def _parts(items: Sequence) -> list[tuple[str, np.ndarray]]:
 def _groups(encoded: Encoded, benchmark: Benchmark) -> Found:
     items = encoded.whole
     scores = encoded.options(items)
-    found = rules.macro_over_groups(scores, [item.group for item in items], least=benchmark.least_group)
+    groups, pictures = [item.group for item in items], pictures_of(items)
+    found = rules.macro_over_groups(scores, groups, least=benchmark.least_group, pictures=pictures)
     chance = _chance(items)
-    every = choice_accuracy(scores[:, 0], scores[:, 1:])
     measures = {
         f"mean of {len(found.groups)} groups": Measure(found.mean, found.n, found.interval, chance, found.tie_rate),
-        "all items": _measure(every, chance),
+        "all items": _measure(_every(items, scores), chance),
     }
     small = f"{len(found.small)} groups of fewer than {benchmark.least_group} items ({sum(found.small.values())}) do not count"
     return measures, (small,) if found.small else (), scores
@@ -112,10 +117,9 @@ def _sets(encoded: Encoded, benchmark: Benchmark) -> Found:
 def _pictures(encoded: Encoded, benchmark: Benchmark) -> Found:
     items: list[PictureChoice] = encoded.whole
     scores, targets = encoded.grid(items)[:, :, 0], np.array([item.target for item in items])
-    measures = {
-        name: _measure(rules.picture_choice(scores[of], targets[of]), 1 / scores.shape[1]) for name, of in _parts(items)
-    }
-    return measures, (), scores
+    pictures = pictures_of(items)
+    found = {name: rules.picture_choice(scores[of], targets[of], groups=pictures[of]) for name, of in _parts(items)}
+    return {name: _measure(choice, 1 / scores.shape[1]) for name, choice in found.items()}, (), scores
 
 
 def _quads(encoded: Encoded, benchmark: Benchmark) -> Found:

@@ -33,8 +33,9 @@ class Measure:
 @dataclass(frozen=True)
 class BenchmarkScores(Record):
     """What a model reaches on a benchmark, by measure; `left_out` items by reason, missing pictures among them. `ids` are
-    the items that were scored, `scores` their cosines in the same order (None for retrieval): what paired comparisons and
-    blind baselines start from."""
+    the items that were scored, `scores` their cosines in the same order (None for retrieval): what paired comparisons start
+    from. `blind` holds the same measures by scorer that does not look: "other pictures", "mean picture", "random" and
+    "constant", each below the model's own in the table (none where `evaluate` was told to leave them out)."""
 
     model: str
     benchmark: str
@@ -43,6 +44,7 @@ class BenchmarkScores(Record):
     notes: tuple[str, ...] = ()
     ids: tuple[str, ...] = field(default=(), repr=False)
     scores: np.ndarray | None = field(default=None, repr=False, compare=False)
+    blind: dict[str, dict[str, Measure]] = field(default_factory=dict, repr=False)
 
     def __getitem__(self, name: str) -> Measure:
         if name not in self.measures:
@@ -50,7 +52,10 @@ class BenchmarkScores(Record):
         return self.measures[name]
 
     def table(self) -> Table:
-        rows = [(name, *measure.cells()) for name, measure in self.measures.items()]
+        rows = []
+        for name, measure in self.measures.items():
+            rows.append((name, *measure.cells()))
+            rows += [(f"  {scorer}", *found[name].cells()) for scorer, found in self.blind.items() if name in found]
         rows += [(f"left out: {reason}", "", "", "", f"{n:,}") for reason, n in self.left_out.items()]
         rows += [(f"note: {note}", "", "", "", "") for note in self.notes]
         title = f"{self.model} on {self.benchmark}, percent; strict: ties are wrong"

@@ -11,6 +11,7 @@ from workbench.evaluation.composition import Groups as Groups
 from workbench.evaluation.composition import SugarCrepeAverages as SugarCrepeAverages
 from workbench.evaluation.composition import choice_accuracy as choice_accuracy
 from workbench.evaluation.composition import group_scores as group_scores
+from workbench.evaluation.composition import levelled as levelled
 from workbench.evaluation.composition import sugarcrepe_averages as sugarcrepe_averages
 from workbench.evaluation.geometry import Geometry as Geometry
 from workbench.evaluation.geometry import alignment as alignment

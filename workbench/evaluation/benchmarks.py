@@ -8,43 +8,40 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from workbench.evaluation.composition import Choice, choice_accuracy
-from workbench.evaluation.statistics import Interval, bootstrap
+from workbench.data.benchmarks.valse import PHENOMENA
+from workbench.evaluation.composition import Choice, check_no_nan, choice_accuracy, weighted_mean
+from workbench.evaluation.statistics import Interval, as_array, bootstrap, group_codes, percent
 from workbench.records import Record, Table
 
 PAIRS = (frozenset({"left", "right"}), frozenset({"on", "under"}), frozenset({"in-front", "behind"}))
 
-# The eleven files of VALSE are seven phenomena
-VALSE_PHENOMENA = {
-    "existence": ("existence",),
-    "plurals": ("plurals",),
-    "counting": ("counting-hard", "counting-small-quant", "counting-adversarial"),
-    "relations": ("relations",),
-    "actions": ("action-replacement", "actant-swap"),
-    "coreference": ("coreference-standard", "coreference-hard"),
-    "foil-it": ("foil-it",),
-}
+_CHUNK = 32 << 20  # bytes of draws held at a time
 
 
 # SugarCrepe++ ----------------------------------------------------------------------------------------------------------
 
 
-def two_positives(scores: np.ndarray) -> Choice:
+def two_positives(scores: np.ndarray, *, groups=None) -> Choice:
     """How often both true captions beat every false one: scores (n, 2 + K), the two true ones first. Chance 1/3 at K = 1.
 
-    Image-to-text of SugarCrepe++ (arXiv 2406.11171). Raises ValueError for other shapes or NaN.
+    Image-to-text of SugarCrepe++ (arXiv 2406.11171). `groups` as in `choice_accuracy`. Raises ValueError for other shapes
+    or NaN.
     """
     scores = _table(scores, 3)
-    return choice_accuracy(scores[:, :2].min(1), scores[:, 2:])
+    return choice_accuracy(scores[:, :2].min(1), scores[:, 2:], groups=groups)
 
 
-def text_only(alike: np.ndarray, different: np.ndarray) -> Choice:
+def text_only(alike: np.ndarray, different: np.ndarray, *, groups=None) -> Choice:
     """How often two captions that mean the same are nearer to each other than either to the third: cosines alike (n,) of the
     two, different (n, 2) of each with the false one. No picture is looked at; chance 1/3.
 
-    Text-only task of SugarCrepe++. Raises ValueError for other shapes or NaN.
+    Text-only task of SugarCrepe++. `groups` as in `choice_accuracy`. Raises ValueError for other shapes or NaN.
     """
-    return choice_accuracy(alike, different)
+    if as_array(different).shape[1:] != (2,):
+        raise ValueError(
+            f"different {as_array(different).shape}; give (n, 2), of both true captions with the false one"
+        )
+    return choice_accuracy(alike, different, groups=groups)
 
 
 # ARO -------------------------------------------------------------------------------------------------------------------
@@ -64,8 +61,7 @@ class Macro(Record):
     small: dict[str, int]
 
     def table(self) -> Table:
-        low, high = self.interval
-        rows = [("all groups", f"{100 * self.mean:.2f} [{100 * low:.2f}, {100 * high:.2f}]", str(self.n))]
+        rows = [("all groups", percent(self.mean, self.interval), str(self.n))]
         rows += [(name, f"{100 * accuracy:.2f}", str(n)) for name, (accuracy, n) in self.groups.items()]
         left_out = f"; {len(self.small)} groups are too small" if self.small else ""
         return Table(
@@ -73,29 +69,34 @@ class Macro(Record):
         )
 
 
-def macro_over_groups(scores: np.ndarray, groups: Sequence[str], *, least: int = 1, seed: int = 0) -> Macro:
+def macro_over_groups(
+    scores: np.ndarray, groups: Sequence[str], *, least: int = 1, pictures=None, seed: int = 0
+) -> Macro:
     """Accuracy by group, then their mean: scores (n, 1 + K), the true caption first, and a group for each item.
 
-    ARO's headline (arXiv 2210.01936); its attributes need `least` = 25 items. The interval is a bootstrap over items (each
-    resample draws how many right and wrong answers every group gets). The trap: the mean over items, `micro`, is another
-    number. Raises ValueError for other shapes, NaN, or where every group is too small.
+    ARO's headline (arXiv 2210.01936); its attributes need `least` = 25 items. The interval is a bootstrap over items or,
+    where `pictures` (n,) name what each item is asked of, over pictures. The trap: the mean over items, `micro`, is another
+    number. Raises ValueError for other shapes, NaN, groups that are no strings, or where every group is too small.
     """
     scores = _table(scores, 2)
     if len(groups) != len(scores):
         raise ValueError(f"{len(groups)} groups for {len(scores)} items; give one each")
+    if odd := [group for group in groups if not isinstance(group, str)]:
+        raise ValueError(f"the group {odd[0]!r} is no string; name a group for each item")
     sizes = Counter(groups)
     kept = np.array([sizes[group] >= least for group in groups])
     if not kept.any():
         raise ValueError(f"none of {len(sizes)} groups has {least} items (the largest: {max(sizes.values())})")
     scores = scores[kept]
-    known, at = np.unique(np.array([str(group) for group in groups])[kept], return_inverse=True)
+    known, at = np.unique(np.array(groups)[kept], return_inverse=True)
+    drawn = np.arange(len(at)) if pictures is None else group_codes(pictures, len(kept))[kept]
     best = scores[:, 1:].max(1)
     right = scores[:, 0] > best
     n, hits = np.bincount(at, minlength=len(known)), np.bincount(at, weights=right, minlength=len(known))
     found = {str(name): (float(hits[i] / n[i]), int(n[i])) for i, name in enumerate(known)}
     return Macro(
         float((hits / n).mean()),
-        _macro_interval(hits, n, seed),
+        _macro_interval(right, at, drawn, seed),
         float(right.mean()),
         float((scores[:, 0] == best).mean()),
         len(scores),
@@ -104,14 +105,22 @@ def macro_over_groups(scores: np.ndarray, groups: Sequence[str], *, least: int =
     )
 
 
-def _macro_interval(hits: np.ndarray, n: np.ndarray, seed: int, resamples: int = 2000) -> tuple[float, float]:
-    """Items resampled with replacement are a multinomial over (group, right or wrong); a group that gets none counts not."""
-    cells = np.concatenate([hits, n - hits]) / n.sum()
-    drawn = np.random.default_rng(seed).multinomial(n.sum(), cells, size=resamples)
-    right, wrong = np.hsplit(drawn, 2)
-    total = right + wrong
-    share = np.divide(right, total, out=np.full(total.shape, np.nan), where=total > 0)
-    low, high = np.percentile(np.nanmean(share, axis=1), [2.5, 97.5])
+def _macro_interval(
+    right: np.ndarray, at: np.ndarray, drawn: np.ndarray, seed: int, resamples: int = 2000
+) -> tuple[float, float]:
+    """Of items right (n,) in groups at (n,), where what `drawn` (n,) says is drawn whole; a group that gets none counts not."""
+    from scipy.sparse import csr_array
+
+    rng, unit = np.random.default_rng(seed), np.unique(drawn, return_inverse=True)[1]
+    shape = (int(unit.max()) + 1, int(at.max()) + 1)
+    n, hits = (csr_array((values, (unit, at)), shape) for values in (np.ones(len(at)), right.astype(float)))
+    means, chunk = [], max(1, _CHUNK // (16 * max(shape)))
+    for start in range(0, resamples, chunk):
+        times = rng.multinomial(shape[0], np.full(shape[0], 1 / shape[0]), size=min(chunk, resamples - start))
+        total = times @ n
+        share = np.divide(times @ hits, total, out=np.full(total.shape, np.nan), where=total > 0)
+        means.append(np.nanmean(share, axis=1))
+    low, high = np.percentile(np.concatenate(means), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -132,9 +141,7 @@ class Sets(Record):
         rows = [("individual", *self.individual.table().rows[0])]
         for name, share in (("pair", self.pair), ("set of four", self.whole)):
             if share is not None:
-                rows.append(
-                    (name, f"{100 * share.mean:.2f} [{100 * share.low:.2f}, {100 * share.high:.2f}]", "", str(share.n))
-                )
+                rows.append((name, share.percent(), "", str(share.n)))
         missing = f"; {self.incomplete} pairs or sets are incomplete" if self.incomplete else ""
         return Table(f"Accuracy, percent{missing}", ("what", "accuracy [95 %]", "ties", "n"), tuple(rows))
 
@@ -170,19 +177,22 @@ def _share(right: list[bool]) -> Interval | None:
 # ImageCoDe -------------------------------------------------------------------------------------------------------------
 
 
-def picture_choice(scores: np.ndarray, targets: Sequence[int]) -> Choice:
+def picture_choice(scores: np.ndarray, targets: Sequence[int], *, groups=None) -> Choice:
     """How often the picture that a text means scores above all others: scores (n, P), targets (n,) in 0 … P - 1.
 
-    ImageCoDe (arXiv 2203.15867) has P = 10, chance 1/10. Raises ValueError for other shapes, a target outside, or NaN.
+    ImageCoDe (arXiv 2203.15867) has P = 10, chance 1/10. `groups` as in `choice_accuracy`. Raises ValueError for other
+    shapes, a target that is none of the pictures, or NaN.
     """
     scores, targets = _table(scores, 2), np.asarray(targets)
-    if targets.shape != (len(scores),) or not ((targets >= 0) & (targets < scores.shape[1])).all():
+    whole = targets.shape == (len(scores),) and targets.dtype.kind in "iu"
+    if not whole or not ((targets >= 0) & (targets < scores.shape[1])).all():
         raise ValueError(
-            f"targets {targets.shape} for {len(scores)} texts; give each the place of its picture, 0 to {scores.shape[1] - 1}"
+            f"targets {targets.shape} of type {targets.dtype} for {len(scores)} texts; give each the place of its picture, 0 to "
+            f"{scores.shape[1] - 1}"
         )
     others = np.ones(scores.shape, dtype=bool)
     others[np.arange(len(scores)), targets] = False
-    return choice_accuracy(scores[~others], scores[others].reshape(len(scores), -1))
+    return choice_accuracy(scores[~others], scores[others].reshape(len(scores), -1), groups=groups)
 
 
 # Means over subsets -----------------------------------------------------------------------------------------------------
@@ -192,7 +202,7 @@ def mean_of_subsets(subsets: Mapping[str, Choice]) -> Interval:
     """Unweighted mean of the subsets' accuracies; its interval is over items in each. Raises ValueError for no subset."""
     if not subsets:
         raise ValueError("there is no subset to average; give choices by name")
-    return _weighted(subsets, dict.fromkeys(subsets, 1 / len(subsets)))
+    return weighted_mean(list(subsets.values()), np.full(len(subsets), 1 / len(subsets)))
 
 
 def valse_mean(subsets: Mapping[str, Choice]) -> Interval:
@@ -201,26 +211,15 @@ def valse_mean(subsets: Mapping[str, Choice]) -> Interval:
     As vl_compo averages it for published comparisons (arXiv 2410.05210); the mean over files is another number. Raises
     ValueError where a file is missing.
     """
-    weights = {file: 1 / len(files) / len(VALSE_PHENOMENA) for files in VALSE_PHENOMENA.values() for file in files}
+    weights = {file: 1 / len(files) / len(PHENOMENA) for files in PHENOMENA.values() for file in files}
     if lacking := [file for file in weights if file not in subsets]:
         raise ValueError(f"VALSE's mean needs all of its files; {', '.join(lacking)} is missing")
-    return _weighted({file: subsets[file] for file in weights}, weights)
-
-
-def _weighted(subsets: Mapping[str, Choice], weights: Mapping[str, float], seed: int = 0) -> Interval:
-    """Items are right or wrong, so a resample of a subset's items is one draw from a binomial."""
-    n = np.array([each.n for each in subsets.values()])
-    accuracy = np.array([each.accuracy for each in subsets.values()])
-    weight = np.array([weights[name] for name in subsets])
-    drawn = np.random.default_rng(seed).binomial(n, accuracy, (2000, len(n))) / n
-    low, high = np.percentile(drawn @ weight, [2.5, 97.5])
-    return Interval(float(accuracy @ weight), float(low), float(high), int(n.sum()))
+    return weighted_mean([subsets[file] for file in weights], np.array(list(weights.values())))
 
 
 def _table(scores: np.ndarray, least: int) -> np.ndarray:
-    scores = np.asarray(scores, dtype=np.float64)
+    scores = as_array(scores)
     if scores.ndim != 2 or not len(scores) or scores.shape[1] < least:
         raise ValueError(f"scores {scores.shape}; give (n, K) with n ≥ 1 and K ≥ {least}")
-    if np.isnan(scores).any():
-        raise ValueError("a score is NaN; look at the features it came from")
+    check_no_nan(scores)
     return scores

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.evaluation.composition import Choice, Groups, choice_accuracy, group_scores
+from workbench.evaluation.composition import Choice, Groups, choice_accuracy, group_scores, levelled
 from workbench.evaluation.statistics import as_array, group_codes
 from workbench.records import Record, Table
 
@@ -79,8 +79,10 @@ def blind_baselines(image: Tensor, text: Tensor, *, ids=None, seed: int = 0) -> 
 
     For choices image (n, d) and text (n, 1 + K, d), the true caption first; for quads image (n, 2, d) and text (n, 2, d).
     "captions only" scores a caption by its cosine with the mean picture, "other pictures" gives each item the pictures of
-    another (`ids` (n,) as in `shuffled_images`). Raises ValueError for other shapes or features that are not finite.
+    another (`ids` (n,) as in `shuffled_images`). Raises ValueError for other shapes or features without direction (zeros,
+    NaN, infinite values).
     """
+    image, text = torch.as_tensor(image), torch.as_tensor(text)
     _check(image, text)
     image, text = (F.normalize(part.detach().double(), dim=-1) for part in (image, text))
     mean = image.flatten(0, -2).mean(0).expand_as(image)
@@ -100,7 +102,7 @@ def _scores(image: Tensor, text: Tensor) -> np.ndarray:
     """Cosines (n, K) of choices or (n, 2, 2) of quads; sums of products, not a matrix product, so that equal rows tie."""
     picture = image[:, :, None] if image.ndim == 3 else image[:, None]
     caption = text[:, None] if image.ndim == 3 else text
-    return (picture * caption).sum(-1).cpu().numpy()
+    return levelled((picture * caption).sum(-1).cpu().numpy())
 
 
 def _judge_choices(scores: np.ndarray, seed: int) -> Choice:
@@ -120,3 +122,7 @@ def _check(image: Tensor, text: Tensor) -> None:
         raise ValueError(f"{shapes}; give (n, d) and (n, 1 + K, d) for choices, (n, 2, d) twice for quads, n ≥ 2")
     if not bool(torch.isfinite(image).all()) or not bool(torch.isfinite(text).all()):
         raise ValueError(f"{shapes} hold NaN or infinite values; a model gave a broken feature, check its inputs")
+    for name, rows in (("image", image), ("text", text)):
+        if bool((empty := (rows == 0).all(-1).reshape(len(rows), -1).any(1)).any()):
+            row = int(empty.int().argmax())
+            raise ValueError(f"row {row} of {name} holds zeros, which have no direction; a model gave a broken feature")

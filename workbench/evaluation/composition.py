@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
-from workbench.evaluation.statistics import as_array, bootstrap
+from workbench.evaluation.ranking import ROUNDING
+from workbench.evaluation.statistics import Interval, as_array, bootstrap, percent
 from workbench.records import Record, Table
 
 
@@ -22,7 +23,7 @@ class Choice(Record):
     interval: tuple[float, float]
 
     def table(self) -> Table:
-        cells = (_percent(self.accuracy, self.interval), f"{100 * self.tie_rate:.2f}", str(self.n))
+        cells = (percent(self.accuracy, self.interval), f"{100 * self.tie_rate:.2f}", str(self.n))
         return Table("Choice accuracy, percent", ("accuracy [95 %]", "ties", "n"), (cells,))
 
 
@@ -55,7 +56,7 @@ class Groups(Record):
         rows = [
             (
                 name.replace("_", " "),
-                _percent(getattr(self, name), self.intervals[name]),
+                percent(getattr(self, name), self.intervals[name]),
                 f"{100 * self.tie_rates[name]:.2f}",
                 f"{100 * chance:.1f}",
             )
@@ -91,12 +92,12 @@ class SugarCrepeAverages(Record):
             "groups_micro": "over items in add, replace, swap; then over the three (vl_compo)",
             "groups_macro": "over subsets in add, replace, swap; then over the three",
         }
-        rows = [(told, _percent(getattr(self, name), self.intervals[name])) for name, told in names.items()]
+        rows = [(told, percent(getattr(self, name), self.intervals[name])) for name, told in names.items()]
         rows += [(f"{name} over its subsets (VladVA)", f"{100 * value:.2f}") for name, value in self.groups.items()]
         return Table(f"SugarCrepe's averages, percent: {self.n} items", ("average", "[95 %]"), tuple(rows))
 
 
-SUGARCREPE = {
+SUGARCREPE_GROUPS = {
     "add": ("add_att", "add_obj"),
     "replace": ("replace_att", "replace_obj", "replace_rel"),
     "swap": ("swap_att", "swap_obj"),
@@ -104,22 +105,48 @@ SUGARCREPE = {
 """SugarCrepe's groups and their subsets."""
 
 
-def choice_accuracy(positive: np.ndarray, negatives: np.ndarray, *, seed: int = 0) -> Choice:
+def levelled(scores: np.ndarray, within: float = ROUNDING) -> np.ndarray:
+    """Cosines of n items (n, …) with those of an item that differ by rounding alone made equal, so that they tie.
+
+    The features of the same words in another order are sums of the same numbers in another order: equal but for the last
+    bits, and strict > would take those bits for knowledge. `within` is four times the spacing of float32 at 1, as in
+    `retrieval_ranks`. Raises ValueError for NaN.
+    """
+    scores = as_array(scores)
+    check_no_nan(scores)
+    flat = scores.reshape(len(scores), -1)
+    order = np.argsort(flat, axis=1, kind="stable")
+    ascending = np.take_along_axis(flat, order, axis=1)
+    # each score takes the place of the first of its run of close ones
+    starts = np.diff(ascending, axis=1, prepend=-np.inf) > within
+    first = np.maximum.accumulate(np.where(starts, np.arange(flat.shape[1]), 0), axis=1)
+    level = np.empty_like(flat)
+    np.put_along_axis(level, order, np.take_along_axis(ascending, first, axis=1), axis=1)
+    return level.reshape(scores.shape)
+
+
+def check_no_nan(*scores: np.ndarray) -> None:
+    """A comparison with NaN is false whatever stands on the other side: a broken feature would pass for a wrong answer."""
+    if any(np.isnan(each).any() for each in scores):
+        raise ValueError("a score is NaN; look at the features it came from")
+
+
+def choice_accuracy(positive: np.ndarray, negatives: np.ndarray, *, groups=None, seed: int = 0) -> Choice:
     """Fraction of items whose true caption scores above every negative: positive (n,), negatives (n, K).
 
     Strict >, as SugarCrepe defines it (arXiv 2306.14610). The trap: take both scores from the same product, or rounding
-    decides ties. Raises ValueError for no items, other shapes, or NaN.
+    decides ties. `groups` (n,) names what items have in common, such as their picture: the bootstrap draws whole groups
+    then. Raises ValueError for no items, other shapes, or NaN.
     """
     positive, negatives = as_array(positive), as_array(negatives)
     if positive.ndim != 1 or not len(positive) or negatives.ndim != 2 or len(negatives) != len(positive):
         raise ValueError(f"positive {positive.shape}, negatives {negatives.shape}; give (n,) and (n, K) with n ≥ 1")
     if not negatives.shape[1]:
         raise ValueError("there is no negative to choose against; give K ≥ 1 columns")
-    if np.isnan(positive).any() or np.isnan(negatives).any():
-        raise ValueError("a score is NaN; look at the features it came from")
+    check_no_nan(positive, negatives)
     best = negatives.max(1)
     right = (positive > best).astype(float)
-    found = bootstrap(right, seed=seed)
+    found = bootstrap(right, groups=groups, seed=seed)
     return Choice(found.mean, float((positive == best).mean()), found.n, (found.low, found.high))
 
 
@@ -129,14 +156,15 @@ def group_scores(scores: np.ndarray, *, seed: int = 0) -> Groups:
     Winoground's text, image and group score (arXiv 2204.03162, eq. 1-3) and the sign of the interaction, in which all that
     a picture or a caption scores on its own cancels: additive scores (picture + caption) earn nothing in the first three,
     however much the model knows, so a group score near 0 is no proof of ignorance. The trap: the sign alone is GroupMatch
-    of Test-Time Matching (arXiv 2510.07632), chance 50 %, and is not comparable with a group score, chance 16.7 %. Raises
-    ValueError for no items, another shape, or NaN.
+    of Test-Time Matching (arXiv 2510.07632), chance 50 %, and is not comparable with a group score, chance 16.7 %. Its sums
+    tie within four ulps of float32 of the largest score, or rounding would give purely additive scores a sign. Raises
+    ValueError for no items, another shape, NaN or +inf (-inf rules a pair out).
     """
     scores = as_array(scores)
     if scores.ndim != 3 or scores.shape[1:] != (2, 2) or not len(scores):
         raise ValueError(f"scores of shape {scores.shape}; give (n, 2, 2), item by image by text, with n ≥ 1")
-    if np.isnan(scores).any():
-        raise ValueError("a score is NaN; look at the features it came from")
+    if (np.isnan(scores) | np.isposinf(scores)).any():
+        raise ValueError("scores hold NaN or +inf; a model gave a broken feature, check its inputs")
     gaps = _gaps(scores)
     right = {name: (gap > 0).all(1).astype(float) for name, gap in gaps.items()}
     found = {name: bootstrap(values, seed=seed) for name, values in right.items()}
@@ -145,23 +173,33 @@ def group_scores(scores: np.ndarray, *, seed: int = 0) -> Groups:
     return Groups(**means, n=len(scores), intervals={k: (i.low, i.high) for k, i in found.items()}, tie_rates=tied)
 
 
-def sugarcrepe_averages(subsets: Mapping[str, Choice], *, seed: int = 0) -> SugarCrepeAverages:
-    """SugarCrepe's averages from the choices of its seven subsets (names as in `SUGARCREPE`), intervals over items in each.
+def sugarcrepe_averages(subsets: Mapping[str, Choice]) -> SugarCrepeAverages:
+    """SugarCrepe's averages from the choices of its seven subsets (names as in `SUGARCREPE_GROUPS`) and their intervals.
 
     Raises ValueError where a subset is missing or is none of the seven.
     """
-    names = [name for group in SUGARCREPE.values() for name in group]
+    names = [name for group in SUGARCREPE_GROUPS.values() for name in group]
     if set(subsets) != set(names):
         raise ValueError(f"subsets {sorted(subsets)}; give all seven: {', '.join(names)}")
-    n = np.array([subsets[name].n for name in names])
-    accuracy = np.array([subsets[name].accuracy for name in names])
-    # Items of a subset are right or wrong, so a resample of them is one draw from a binomial.
-    drawn = np.random.default_rng(seed).binomial(n, accuracy, (2000, len(names))) / n
-    weights = _weights(names, n)
-    means = {name: float(accuracy @ each) for name, each in weights.items()}
-    intervals = {name: tuple(map(float, np.percentile(drawn @ each, [2.5, 97.5]))) for name, each in weights.items()}
-    groups = {group: float(np.mean([subsets[name].accuracy for name in its])) for group, its in SUGARCREPE.items()}
-    return SugarCrepeAverages(**means, groups=groups, n=int(n.sum()), intervals=intervals)
+    every = [subsets[name] for name in names]
+    weights = _weights(names, np.array([each.n for each in every]))
+    found = {name: weighted_mean(every, each) for name, each in weights.items()}
+    means = {name: each.mean for name, each in found.items()}
+    intervals = {name: (each.low, each.high) for name, each in found.items()}
+    groups = {
+        group: float(np.mean([subsets[name].accuracy for name in its])) for group, its in SUGARCREPE_GROUPS.items()
+    }
+    return SugarCrepeAverages(**means, groups=groups, n=sum(each.n for each in every), intervals=intervals)
+
+
+def weighted_mean(choices: Sequence[Choice], weights: np.ndarray) -> Interval:
+    """Mean of accuracies by weights that add up to 1. Its interval squares and adds what each choice's own interval leaves
+    on either side (Zou and Donner, 2008), so items that share a picture count there as they did; choices are taken to be
+    independent of each other."""
+    accuracy, low, high = np.array([(each.accuracy, *each.interval) for each in choices]).T
+    mean = accuracy @ weights
+    below, above = (float(np.linalg.norm(weights * part)) for part in (accuracy - low, high - accuracy))
+    return Interval(float(mean), float(mean) - below, float(mean) + above, sum(each.n for each in choices))
 
 
 def _gaps(scores: np.ndarray) -> dict[str, np.ndarray]:
@@ -173,26 +211,26 @@ def _gaps(scores: np.ndarray) -> dict[str, np.ndarray]:
         "image_to_text": to_text,
         "text_to_image": to_image,
         "group": np.concatenate([to_text, to_image], 1),
-        "interaction_sign": _gap(s00 + s11, s01 + s10)[:, None],
+        "interaction_sign": _gap(s00 + s11, s01 + s10, _rounding(scores))[:, None],
     }
 
 
-def _gap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def _gap(a: np.ndarray, b: np.ndarray, tie: np.ndarray | float = 0.0) -> np.ndarray:
     """-1, 0 or 1: a difference would make NaN of two infinite scores."""
-    return (a > b).astype(int) - (a < b)
+    return (a > b + tie).astype(int) - (a < b - tie)
+
+
+def _rounding(scores: np.ndarray) -> np.ndarray:
+    """What sums of the scores of a quad (n, 2, 2) may be off: ROUNDING is four ulps of float32 at 1."""
+    return ROUNDING * np.abs(scores).max((1, 2), where=np.isfinite(scores), initial=0.0)
 
 
 def _weights(names: list[str], n: np.ndarray) -> dict[str, np.ndarray]:
     """What each subset weighs in each average."""
-    groups = np.array([[name in its for name in names] for its in SUGARCREPE.values()], dtype=float)
+    groups = np.array([[name in its for name in names] for its in SUGARCREPE_GROUPS.values()], dtype=float)
     return {
         "micro": n / n.sum(),
         "macro": np.full(len(names), 1 / len(names)),
         "groups_micro": (groups * n / (groups * n).sum(1, keepdims=True)).mean(0),
         "groups_macro": (groups / groups.sum(1, keepdims=True)).mean(0),
     }
-
-
-def _percent(value: float, interval: tuple[float, float]) -> str:
-    low, high = interval
-    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"

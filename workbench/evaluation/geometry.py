@@ -12,7 +12,7 @@ from torch import Tensor
 from workbench.evaluation.statistics import Interval, bootstrap
 from workbench.records import Record, Table
 
-_BLOCK = 1024
+_MAX_BYTES = 64 << 20  # what a block of distances may take
 
 
 @dataclass(frozen=True)
@@ -66,9 +66,9 @@ def uniformity(rows: Tensor, *, t: float = 2.0) -> float:
     n = len(unit)
     if n < 2:
         raise ValueError("one row has no pairs; give two or more")
-    terms = []
-    for start in range(0, n, _BLOCK):
-        part = unit[start : start + _BLOCK]
+    terms, block = [], max(1, _MAX_BYTES // (16 * n))
+    for start in range(0, n, block):
+        part = unit[start : start + block]
         exponents = 2 * t * (part @ unit.T - 1)  # -t |u - v|² of unit vectors
         exponents[torch.arange(len(part)), torch.arange(start, start + len(part))] = -torch.inf
         terms.append(exponents.logsumexp(1))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from workbench.evaluation.ranking import ROUNDING, Block, Right, all_ranks, feature_blocks, score_blocks
-from workbench.evaluation.retrieval import check_features, check_ks, check_scores
+from workbench.evaluation.retrieval import as_features, check_ks, check_scores
 from workbench.evaluation.statistics import Interval, bootstrap
 from workbench.records import Record, Table
 
@@ -46,7 +46,7 @@ def average_precisions(scores: Tensor, labels_q, labels_g, *, exclude_self: bool
     """
     scores = torch.as_tensor(scores)
     right, own = _prepared(scores, labels_q, labels_g, exclude_self)
-    return _measures(score_blocks(scores, 20), right, scores.shape[1], (), own, 0.0)["ap"]
+    return _measures(score_blocks(scores, right, 20), right, scores.shape[1], (), own, 0.0)["ap"]
 
 
 def mean_average_precision(scores: Tensor, labels_q, labels_g, *, exclude_self: bool = False) -> float:
@@ -70,7 +70,7 @@ def precision_at_k(
     scores = torch.as_tensor(scores)
     right, own = _prepared(scores, labels_q, labels_g, exclude_self)
     ks = check_ks(ks, scores.shape[1] - exclude_self)
-    found = _measures(score_blocks(scores, 20), right, scores.shape[1], ks, own, 0.0)
+    found = _measures(score_blocks(scores, right, 20), right, scores.shape[1], ks, own, 0.0)
     return {k: float(found[k].mean()) for k in ks}
 
 
@@ -88,13 +88,13 @@ def label_retrieval(
     """The same from features (Q, d) and (G, d) by cosine, block by block, with intervals over queries.
 
     Cosines within 2**-21 tie, as in `retrieval_ranks`. Raises ValueError as `average_precisions`, and for unequal widths
-    or features that are not finite.
+    or features without direction (zeros, NaN, infinite values).
     """
-    check_features(queries, gallery)
+    queries, gallery = as_features(queries, gallery)
     right, own = _right(len(queries), len(gallery), labels_q, labels_g, exclude_self, queries.device)
     candidates = len(gallery) - exclude_self
     ks = check_ks(ks, candidates)
-    blocks = feature_blocks(queries, gallery, block, 20)
+    blocks = feature_blocks(queries, gallery, right, block, 20)
     found = {
         name: bootstrap(values, seed=seed)
         for name, values in _measures(blocks, right, len(gallery), ks, own, ROUNDING).items()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, isfinite
+from numbers import Integral
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from workbench.evaluation.ranking import ROUNDING
 from workbench.evaluation.statistics import Interval, bootstrap
 from workbench.records import Record, Table
 
@@ -59,13 +61,13 @@ def knn_accuracy(
     The protocol of DINO (arXiv 2104.14294) that SAIL correlates with alignment (arXiv 2412.04616): k of 10, 20, 100 or
     200, temperature 0.07, unit vectors. Strict: a class that ties with the right one makes it wrong. The trap: which of
     equally near neighbours come first is the library's choice, so constant features earn what one class is worth; look at
-    `majority`. Raises ValueError for other shapes, k outside 1 … N, a temperature not above 0, values that are not finite,
-    or a test label that training never saw.
+    `majority`. Raises ValueError for other shapes, k that is no whole number in 1 … N, a temperature not above 0, values
+    that are not finite, or a test label that training never saw.
     """
     data = _prepared(train, train_labels, test, test_labels)
-    if not 1 <= k <= len(data.train):
-        raise ValueError(f"k={k} with {len(data.train)} training items; choose 1 to {len(data.train)}")
-    if temperature <= 0:
+    if not isinstance(k, Integral) or not 1 <= k <= len(data.train):
+        raise ValueError(f"k={k} with {len(data.train)} training items; choose a whole number, 1 to {len(data.train)}")
+    if not temperature > 0 or not isfinite(temperature):
         raise ValueError(f"temperature={temperature}; give one above 0, DINO's is 0.07")
     unit = F.normalize(data.train, dim=-1)
 
@@ -81,7 +83,7 @@ def knn_accuracy(
 def nearest_class_mean(
     train: Tensor, train_labels, test: Tensor, test_labels, *, normalise_first: bool = False, seed: int = 0
 ) -> Probe:
-    """Accuracy of the class whose mean training feature is nearest by cosine. Strict: a tie is wrong.
+    """Accuracy of the class whose mean training feature is nearest by cosine. Strict: a tie, within 2**-21, is wrong.
 
     The mean is of features as they come, as IsoCLIP takes it (arXiv 2603.19862: mean before the projection, then project,
     normalise, compare); `normalise_first` gives each training item the same weight instead. Arguments and errors as in
@@ -91,7 +93,7 @@ def nearest_class_mean(
     rows = F.normalize(data.train, dim=-1) if normalise_first else data.train
     sums = torch.zeros(data.classes, rows.shape[1], dtype=torch.float64).index_add_(0, data.y_train, rows.double())
     means = F.normalize(sums, dim=-1)  # the direction of a sum is that of its mean
-    return data.probe("nearest class mean", lambda part: F.normalize(part.double(), dim=-1) @ means.T, seed)
+    return data.probe("nearest class mean", lambda part: F.normalize(part.double(), dim=-1) @ means.T, seed, ROUNDING)
 
 
 def linear_probe(
@@ -140,6 +142,7 @@ def cluster_quality(features: Tensor, labels, *, seed: int = 0) -> Clusters:
     What k-NN rests on and a linear probe can do without. Raises ValueError for other shapes, values that are not finite,
     fewer than two classes, or as many classes as items.
     """
+    from sklearn import config_context
     from sklearn.cluster import KMeans
     from sklearn.metrics import adjusted_mutual_info_score, silhouette_score
 
@@ -149,7 +152,8 @@ def cluster_quality(features: Tensor, labels, *, seed: int = 0) -> Clusters:
         raise ValueError(f"{len(names)} classes of {len(codes)} items; give two or more, and fewer than items")
     unit = F.normalize(features, dim=-1).numpy()
     clusters = KMeans(len(names), n_init=4, random_state=seed).fit_predict(unit)
-    silhouette = float(silhouette_score(unit, codes, metric="cosine"))
+    with config_context(working_memory=_MAX_BYTES >> 20):  # of distances held at a time, MiB
+        silhouette = float(silhouette_score(unit, codes, metric="cosine"))
     return Clusters(silhouette, float(adjusted_mutual_info_score(codes, clusters)), len(codes), len(names))
 
 
@@ -161,14 +165,15 @@ class _Data:
     y_test: Tensor
     classes: int
 
-    def probe(self, method: str, score: Callable[[Tensor], Tensor], seed: int) -> Probe:
-        """Accuracy by class scores (b, C) of blocks of test items (b, d); the right class must lie above all others."""
+    def probe(self, method: str, score: Callable[[Tensor], Tensor], seed: int, tie: float = 0.0) -> Probe:
+        """Accuracy by class scores (b, C) of blocks of test items (b, d); the right class must lie above all others, by more
+        than `tie`."""
         right = []
         block = max(1, min(1024, _MAX_BYTES // (8 * max(len(self.train), self.classes))))
         for start in range(0, len(self.test), block):
             scores, own = score(self.test[start : start + block]), self.y_test[start : start + block, None]
             mine = scores.gather(1, own)
-            right.append((scores >= mine).sum(1) == 1)
+            right.append((scores >= mine - tie).sum(1) == 1)
         accuracy = bootstrap(torch.cat(right), seed=seed)
         majority = float(self.y_test.bincount().max() / len(self.y_test))
         return Probe(method, accuracy, majority, len(self.train), len(self.test), self.classes)
@@ -211,7 +216,7 @@ def _check_validation(data: _Data, validation: float, strengths: Sequence[float]
     sizes = data.y_train.bincount()
     if int(sizes.min()) < 2:
         raise ValueError("a class has one training item only; a linear probe needs two of each to choose C")
-    if not len(strengths) or min(strengths) <= 0:
+    if not len(strengths) or not all(c > 0 and isfinite(c) for c in strengths):
         raise ValueError(f"strengths={tuple(strengths)}; give values of C above 0")
     held = ceil(validation * len(data.train))
     if not 0 < validation < 1 or not data.classes <= held <= len(data.train) - data.classes:

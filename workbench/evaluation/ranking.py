@@ -18,6 +18,12 @@ ROUNDING = 2.0**-21
 """Cosines that lie closer than this tie. One float32 product gives equal rows scores that differ by an ulp (6e-8 was seen),
 depending on where in the matrix they stand; without it a scorer that always says the same would win some of its ties."""
 
+_EVEN = 16
+"""Rows of queries and gallery are filled up to a multiple of this: for what is left over, products take other kernels, whose
+scores of equal rows lay up to 1.3e-5 apart."""
+
+_BYTES_PER_RIGHT = 128  # scratch of `_take_out` and `all_ranks` for each positive of a query
+
 _TILE = 4096  # gallery rows that are normalised at a time where a normalised copy of all would not fit
 
 
@@ -45,26 +51,28 @@ class Block:
     scores: Tensor
 
 
-def feature_blocks(queries: Tensor, gallery: Tensor, block: int | None, bytes_per_score: int = 4) -> Iterator[Block]:
-    """Cosines in float32, a query's all from one pass over the gallery. Raises ValueError for features that are not finite."""
+def feature_blocks(
+    queries: Tensor, gallery: Tensor, right: Right, block: int | None, bytes_per_score: int = 4
+) -> Iterator[Block]:
+    """Cosines in float32, a query's all from one pass over the gallery. Raises ValueError for features without direction:
+    rows of zeros, NaN or infinite values."""
     n, width = len(gallery), _padded(len(gallery))
-    rows = min(block or _rows_that_fit(width, bytes_per_score), len(queries))
-    scratch = torch.empty(rows, width, device=queries.device)
+    rows = min(block or _rows_that_fit(width, bytes_per_score, right), len(queries))
+    scratch = torch.empty(_filled(rows), width, device=queries.device)
     whole = gallery.numel() * 4 <= MAX_BYTES // 2
     tiles = list(_tiles(gallery, n)) if whole else None
     for start in range(0, len(queries), rows):
-        unit = _unit(queries[start : start + rows], "queries")
-        scores = scratch[: len(unit)]
+        unit = _unit(queries, start, rows, "queries")
         for first, tile in tiles or _tiles(gallery, _TILE):
-            torch.mm(unit, tile.T, out=scores[:, first : first + len(tile)])
-        yield Block(start, scores)
+            torch.mm(unit, tile.T, out=scratch[: len(unit), first : first + len(tile)])
+        yield Block(start, scratch[: min(rows, len(queries) - start)])
 
 
-def score_blocks(scores: Tensor, bytes_per_score: int = 4) -> Iterator[Block]:
+def score_blocks(scores: Tensor, right: Right, bytes_per_score: int = 4) -> Iterator[Block]:
     """Copies of scores (Q, G), block by block, in float32 or, where they are finer, float64."""
     kind = torch.float32 if scores.dtype in (torch.float32, torch.float16, torch.bfloat16) else torch.float64
     n, width = scores.shape[1], _padded(scores.shape[1])
-    rows = min(_rows_that_fit(width, bytes_per_score * kind.itemsize // 4), len(scores))
+    rows = min(_rows_that_fit(width, bytes_per_score * kind.itemsize // 4, right), len(scores))
     scratch = torch.empty(rows, width, dtype=kind, device=scores.device)
     for start in range(0, len(scores), rows):
         part = scores[start : start + rows].detach()
@@ -135,20 +143,31 @@ def _exact(scores: Tensor) -> torch.dtype:
 
 def _padded(n: int) -> int:
     """At least one column more than n, in whole cache lines: where padding reads from and writes to."""
-    return (n // 16 + 1) * 16
+    return _filled(n + 1)
 
 
-def _rows_that_fit(width: int, bytes_per_score: int) -> int:
-    return max(1, min(1024, MAX_BYTES // (width * bytes_per_score)))
+def _filled(n: int) -> int:
+    return -(-n // _EVEN) * _EVEN
+
+
+def _rows_that_fit(width: int, bytes_per_score: int, right: Right) -> int:
+    each = width * bytes_per_score + int(right.counts.max()) * _BYTES_PER_RIGHT
+    return max(1, min(1024, MAX_BYTES // each))
 
 
 def _tiles(gallery: Tensor, step: int) -> Iterator[tuple[int, Tensor]]:
-    return ((first, _unit(gallery[first : first + step], "gallery")) for first in range(0, len(gallery), step))
+    return ((first, _unit(gallery, first, step, "gallery")) for first in range(0, len(gallery), step))
 
 
-def _unit(rows: Tensor, what: str) -> Tensor:
-    rows = rows.detach().float()
+def _unit(features: Tensor, start: int, many: int, what: str) -> Tensor:
+    """Rows start … start + many - 1 at unit length, and rows of zeros up to a multiple of _EVEN."""
+    rows = features[start : start + many].detach().float()
     norms = torch.linalg.vector_norm(rows, dim=-1, keepdim=True)
     if not bool(norms.isfinite().all()):
         raise ValueError(f"{what} hold NaN or infinite values; a model gave a broken feature, check its inputs")
-    return rows / norms.clamp_min(1e-12)
+    if bool((norms == 0).any()):
+        row = start + int((norms == 0).int().argmax())
+        raise ValueError(f"row {row} of {what} is zeros, which has no direction; a model gave a broken feature")
+    unit = rows.new_zeros(_filled(len(rows)), rows.shape[1])
+    torch.div(rows, norms, out=unit[: len(rows)])
+    return unit

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from numbers import Integral
 from typing import Literal
 
 import numpy as np
@@ -62,12 +63,12 @@ def retrieval_ranks(
     of="worst" is the place by which all of them have come, so at least their number. Scores are made in float32,
     `block` queries with the whole gallery at a time (a positive's from the same product as its rivals'), by default as
     many as fit 256 MiB. Raises ValueError for unequal widths, a query without positives, an index outside the gallery
-    or named twice, or features that are not finite.
+    or named twice, or features without direction (zeros, NaN, infinite values).
     """
-    right = _of_features(queries, gallery, positives, block)
+    queries, gallery, right = _of_features(queries, gallery, positives, block)
     if of not in ("best", "worst"):
         raise ValueError(f"of={of!r}; choose best or worst")
-    blocks = feature_blocks(queries, gallery, block)
+    blocks = feature_blocks(queries, gallery, right, block)
     return one_rank(blocks, right, len(gallery), worst=of == "worst", tie=ROUNDING)
 
 
@@ -84,7 +85,7 @@ def recall_at_k(
     against the model. With scores, `count="all"` asks for all positives among the first k, "share" for the fraction of
     them (recall as textbooks define it). The trap: scores of one float32 product differ in the last bit between equal
     rows; `retrieval_ranks` allows for it, here the numbers count as they are. Raises ValueError for other shapes,
-    missing positives, NaN, or a k below 1.
+    missing positives, NaN, ranks below 1, or a k below 1.
     """
     scores_or_ranks = torch.as_tensor(scores_or_ranks)
     ks = check_ks(ks)
@@ -96,6 +97,8 @@ def recall_at_k(
         raise ValueError(f"shape {shape}; give ranks (Q,) with Q ≥ 1, or scores (Q, G) together with positives")
     if count != "any":
         raise ValueError(f"count={count!r} needs scores (Q, G) with positives; ranks (Q,) are of one positive each")
+    if scores_or_ranks.dtype == torch.bool or not bool((scores_or_ranks >= 1).all()):
+        raise ValueError("ranks go from 1 on; these hold NaN, booleans or less: give those of retrieval_ranks")
     return {k: (scores_or_ranks <= k).double().mean().item() for k in ks}
 
 
@@ -116,24 +119,25 @@ def recalls(
     `groups` (Q,) names queries that belong together, such as the five captions of one picture: the bootstrap draws
     whole groups then. Raises ValueError as `retrieval_ranks`, and for a k that the gallery does not exceed.
     """
-    right = _of_features(queries, gallery, positives, block)
+    queries, gallery, right = _of_features(queries, gallery, positives, block)
     ks = check_ks(ks, len(gallery) - 1)  # at k = G every answer is right
     _check_count(count)
-    ranks = one_rank(feature_blocks(queries, gallery, block), right, len(gallery), tie=ROUNDING).cpu().numpy()
+    ranks = one_rank(feature_blocks(queries, gallery, right, block), right, len(gallery), tie=ROUNDING).cpu().numpy()
     if count == "any":
         hits = {k: ranks <= k for k in ks}
     else:
-        hits = _hits(feature_blocks(queries, gallery, block, 20), right, len(gallery), ks, count, ROUNDING)
+        hits = _hits(feature_blocks(queries, gallery, right, block, 20), right, len(gallery), ks, count, ROUNDING)
     at = {k: bootstrap(hits[k], groups=groups, seed=seed) for k in ks}
     chance = {k: _chance(right.counts.cpu().numpy(), len(gallery), k, count) for k in ks}
     return Recalls(title, at, chance, float(np.median(ranks)), len(queries), len(gallery), count)
 
 
 def check_ks(ks: Sequence[int], most: int | None = None) -> tuple[int, ...]:
-    """`ks` as a tuple. Raises ValueError for none, one below 1, or one above `most`."""
-    ks = (ks,) if isinstance(ks, int) else tuple(ks)
-    if not ks or any(k != int(k) or k < 1 for k in ks):
-        raise ValueError(f"ks={ks}; give whole numbers from 1 on")
+    """`ks` as a tuple. Raises ValueError for none, one that is no whole number from 1 on, or one above `most`."""
+    found = tuple(ks) if isinstance(ks, Iterable) else (ks,)
+    if not found or any(isinstance(k, bool) or not isinstance(k, Integral) or k < 1 for k in found):
+        raise ValueError(f"ks={ks!r}; give whole numbers from 1 on")
+    ks = found
     if most is not None and max(ks) > most:
         raise ValueError(f"ks={ks}; with so few to choose from, k is at most {most}: give smaller ks")
     return tuple(map(int, ks))
@@ -185,19 +189,21 @@ def _check_positives(flat, counts, starts, owner, n_gallery: int) -> None:
         raise ValueError(f"query {q} names row {row} twice among its positives; name each once")
 
 
-def _of_features(queries: Tensor, gallery: Tensor, positives, block: int | None) -> Right:
-    check_features(queries, gallery)
+def _of_features(queries, gallery, positives, block: int | None) -> tuple[Tensor, Tensor, Right]:
+    queries, gallery = as_features(queries, gallery)
     if block is not None and block < 1:
         raise ValueError(f"block={block}; give at least one query at a time, or None for as many as fit")
-    return as_right(positives, len(queries), len(gallery), queries.device)
+    return queries, gallery, as_right(positives, len(queries), len(gallery), queries.device)
 
 
-def check_features(queries: Tensor, gallery: Tensor) -> None:
-    """Raises ValueError unless queries are (Q, d) and gallery (G, d) of the same width."""
+def as_features(queries, gallery) -> tuple[Tensor, Tensor]:
+    """Both as tensors. Raises ValueError unless they are (Q, d) and (G, d) of the same width."""
+    queries, gallery = torch.as_tensor(queries), torch.as_tensor(gallery)
     if queries.ndim != 2 or gallery.ndim != 2 or queries.shape[1] != gallery.shape[1]:
         raise ValueError(
             f"queries {tuple(queries.shape)} and gallery {tuple(gallery.shape)} must be (Q, d) and (G, d) with the same d"
         )
+    return queries, gallery
 
 
 def check_scores(scores: Tensor) -> None:
@@ -216,9 +222,9 @@ def _score_hits(scores: Tensor, positives, ks: Sequence[int], count: Count) -> d
     right = as_right(positives, *scores.shape, scores.device)
     check_scores(scores)
     if count == "any":
-        ranks = one_rank(score_blocks(scores), right, scores.shape[1]).cpu().numpy()
+        ranks = one_rank(score_blocks(scores, right), right, scores.shape[1]).cpu().numpy()
         return {k: ranks <= k for k in ks}
-    return _hits(score_blocks(scores, 20), right, scores.shape[1], ks, count, tie=0.0)
+    return _hits(score_blocks(scores, right, 20), right, scores.shape[1], ks, count, tie=0.0)
 
 
 def _hits(

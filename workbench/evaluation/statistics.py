@@ -27,7 +27,13 @@ class Interval:
 
     def percent(self) -> str:
         """For a table of percentages: '52.31 [50.10, 54.52]'."""
-        return f"{100 * self.mean:.2f} [{100 * self.low:.2f}, {100 * self.high:.2f}]"
+        return percent(self.mean, (self.low, self.high))
+
+
+def percent(value: float, interval: tuple[float, float]) -> str:
+    """A fraction with its interval, for a table of percentages."""
+    low, high = interval
+    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
 
 
 @dataclass(frozen=True)
@@ -55,9 +61,9 @@ def as_array(values) -> np.ndarray:
 
 
 def check_numbers(values: np.ndarray, what: str) -> None:
-    """Raises ValueError where `values` hold NaN: dropping items silently would change what a mean is of."""
-    if bad := int(np.isnan(values).sum()):
-        raise ValueError(f"{bad} of {values.size} {what} are NaN; drop them and say so, or mend them")
+    """Raises ValueError where `values` are not finite: dropping items silently would change what a mean is of."""
+    if bad := int((~np.isfinite(values)).sum()):
+        raise ValueError(f"{bad} of {values.size} {what} are NaN or infinite; drop them and say so, or mend them")
 
 
 def bootstrap(values, *, groups=None, resamples: int = 2000, seed: int = 0) -> Interval:
@@ -65,7 +71,7 @@ def bootstrap(values, *, groups=None, resamples: int = 2000, seed: int = 0) -> I
 
     For a paired comparison pass the differences per item. `groups` (n,) names what items have in common, such as the
     picture of five captions: whole groups are drawn then, because their items are not independent. Raises ValueError for
-    no items or NaN.
+    no items, NaN or infinite values.
     """
     scores = as_array(values)
     scores = scores.mean(0) if scores.ndim == 2 and len(scores) else scores
@@ -85,7 +91,7 @@ def bootstrap(values, *, groups=None, resamples: int = 2000, seed: int = 0) -> I
 def paired_difference(a, b, *, groups=None, resamples: int = 2000, seed: int = 0) -> Interval:
     """Mean of a - b with its interval, where a and b are (n,) or (seeds, n) scores of the same items in the same order.
 
-    Raises ValueError for different shapes, no items or NaN.
+    Raises ValueError for different shapes, no items, NaN or infinite values.
     """
     a, b = as_array(a), as_array(b)
     if a.shape != b.shape:
@@ -96,12 +102,12 @@ def paired_difference(a, b, *, groups=None, resamples: int = 2000, seed: int = 0
 def wilson(right: int, n: int) -> Interval:
     """Share of `right` in n yes-or-no items with Wilson's interval: for small n, or none right, where a bootstrap has no width.
 
-    Raises ValueError unless 0 ≤ right ≤ n and n ≥ 1.
+    Raises ValueError unless 0 ≤ right ≤ n and n ≥ 1, both whole.
     """
     from scipy.stats import binomtest
 
-    if n < 1 or not 0 <= right <= n:
-        raise ValueError(f"{right} right of {n}; give 0 ≤ right ≤ n and n ≥ 1")
+    if right != right // 1 or n != n // 1 or n < 1 or not 0 <= right <= n:
+        raise ValueError(f"{right} right of {n}; give whole numbers, 0 ≤ right ≤ n and n ≥ 1")
     found = binomtest(int(right), int(n)).proportion_ci(0.95, method="wilson")
     return Interval(right / n, float(found.low), float(found.high), int(n))
 
@@ -109,7 +115,7 @@ def wilson(right: int, n: int) -> Interval:
 def pearson(x, y, *, resamples: int = 2000, seed: int = 0) -> Correlation:
     """Pearson's r of x (n,) and y (n,), n ≥ 3. The trap: few far points make it (print `leave_one_out` beside it).
 
-    Raises ValueError for unequal lengths, fewer than three pairs, NaN, or a side that does not vary.
+    Raises ValueError for unequal lengths, fewer than three pairs, NaN, infinite values, or a side that does not vary.
     """
     return _correlation("Pearson", x, y, lambda rows: rows, resamples, seed)
 
@@ -157,6 +163,7 @@ def _correlation(kind: str, x, y, ranked: Callable, resamples: int, seed: int) -
     check_numbers(np.stack([x, y]), "values")
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError(f"{'x' if np.ptp(x) == 0 else 'y'} is the same everywhere; a correlation needs both to vary")
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()  # squares of very large or small values would leave float64
     n = len(x)
     drawn = np.concatenate([_rows_r(ranked(x[rows]), ranked(y[rows])) for rows in _draws(n, resamples, seed)])
     # A resample may hold one value only and has no r then; it says nothing about the others.

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from workbench.evaluation.retrieval import check_ks, retrieval_ranks
+from workbench.evaluation.retrieval import as_features, check_ks, retrieval_ranks
 from workbench.evaluation.statistics import Interval, bootstrap
 from workbench.records import Record, Table
 
@@ -40,10 +40,11 @@ def class_vectors(prompts: Tensor | Sequence[Tensor]) -> Tensor:
     """Prompts (C, T, d), or for each class (T_c, d), → unit class vectors (C, d): the mean of unit prompts, again unit.
 
     The prompt ensemble of CLIP (arXiv 2103.00020, section 3.1.4): each prompt counts the same, whatever its norm. Raises
-    ValueError for no classes, a class without prompts, unequal widths, or values that are not finite.
+    ValueError for no classes, a class without prompts, unequal widths, rows of zeros, or values that are not finite.
     """
     if not len(prompts):
         raise ValueError("there are no classes; give prompts (C, T, d)")
+    prompts = [torch.as_tensor(each) for each in prompts]
     for c, each in enumerate(prompts):
         if each.ndim != 2 or not len(each) or each.shape[1] != prompts[0].shape[1]:
             raise ValueError(
@@ -51,8 +52,14 @@ def class_vectors(prompts: Tensor | Sequence[Tensor]) -> Tensor:
             )
         if not bool(torch.isfinite(each).all()):
             raise ValueError(f"prompts of class {c} hold NaN or infinite values; check what went into the model")
-    means = torch.stack([F.normalize(each.float(), dim=-1).mean(0) for each in prompts])
-    return F.normalize(means, dim=-1)
+        if bool((empty := (each == 0).all(1)).any()):
+            row = int(empty.int().argmax())
+            raise ValueError(
+                f"prompt {row} of class {c} is zeros, which has no direction; check what went into the model"
+            )
+    # in double: classes of as many prompts as they like, all the same, have the same vector
+    means = torch.stack([F.normalize(each.double(), dim=-1).mean(0) for each in prompts])
+    return F.normalize(means, dim=-1).float()
 
 
 def zero_shot_accuracy(
@@ -63,6 +70,7 @@ def zero_shot_accuracy(
     Ties count against the model, within 2**-21 as in `retrieval_ranks`, so equal class vectors earn nothing. Raises
     ValueError for other shapes, labels that are no class, features that are not finite, or a k that C does not exceed.
     """
+    images, classes = as_features(images, classes)
     labels = _checked_labels(labels, images, classes)
     ks = check_ks(ks, len(classes) - 1)
     ranks = retrieval_ranks(images, classes, labels).cpu().numpy()

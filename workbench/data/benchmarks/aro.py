@@ -51,4 +51,6 @@ def _number(entry: dict, key: str) -> int:
 
 
 def _pair(attributes) -> str:
+    if len(of_type(attributes, list, "attributes")) != 2:
+        raise ValueError(f"there are {len(attributes)} attributes, not 2")
     return f"{text(attributes, 0)}_{text(attributes, 1)}"

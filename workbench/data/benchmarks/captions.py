@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench.data.benchmarks.items import Captioned
-from workbench.data.benchmarks.reading import format_of, inside, of_type, read_json, text
+from workbench.data.benchmarks.reading import format_of, inside, looked_up, of_type, read_json, text
 from workbench.data.benchmarks.record import Benchmark, Gathering
 from workbench.data.samples import TABLES, read_samples
 
@@ -52,15 +52,20 @@ def _name(folder: Path, picture: str) -> str:
 
 def read_own(file: Path, name: str) -> Benchmark:
     """A .csv, .tsv or .parquet with a column of pictures (paths relative to the table) and one of captions, a row each."""
+    wanted = f"a table ({', '.join(TABLES)}) with the columns image and caption"
     if file.suffix.lower() not in TABLES:
-        raise ValueError(
-            f"{file.name} is none of {', '.join(TABLES)}; give a table with a column of pictures and one of captions"
-        )
+        raise ValueError(f"{file.name} is none of {', '.join(TABLES)}; give {wanted}")
+    if not looked_up(file.is_file):
+        raise FileNotFoundError(f"there is no {file}; give csv: and the path of {wanted}")
     found = Gathering(name)
     captions: dict[str, list[str]] = {}
-    for sample in read_samples(file, modality="text"):
+    try:
+        texts, pictures = read_samples(file, modality="text"), read_samples(file)
+    except ValueError as error:  # what it says before its advice, which is on arguments of read_samples
+        raise ValueError(f"{str(error).partition(';')[0]}; give {wanted}, filled in in every row") from error
+    for sample in texts:
         captions.setdefault(sample.id.rpartition("#")[0], []).append(sample.text)
-    for sample in read_samples(file):
+    for sample in pictures:
         _add(found, sample.id, sample.path, captions[sample.id])
     return found.done("retrieval")
 

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from workbench.data.benchmarks.items import PictureChoice
-from workbench.data.benchmarks.reading import format_of, inside, of_type, read_json, text
+from workbench.data.benchmarks.reading import format_of, inside, looked_up, of_type, read_json, text
 from workbench.data.benchmarks.record import Benchmark, Gathering
 
 PICTURES = 10
@@ -43,7 +43,7 @@ def _target(number: str) -> int:
 def _numbered(folder: Path) -> tuple[Path, ...]:
     """img0 … img9 in order, whatever their ending; one that is not there under the name it should have."""
     there = {}
-    for path in folder.iterdir() if folder.is_dir() else ():
+    for path in folder.iterdir() if looked_up(folder.is_dir) else ():
         if match := re.fullmatch(r"img(\d+)\.(?:jpe?g|png)", path.name):
             there[int(match[1])] = path
     return tuple(there.get(k, folder / f"img{k}.jpg") for k in range(PICTURES))

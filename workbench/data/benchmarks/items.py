@@ -78,18 +78,29 @@ class Captioned:
 
 @dataclass(frozen=True)
 class Cropped(Sample):
-    """A part of a picture in a file; what reaches beyond its edge is black, as in Pillow."""
+    """A part of a picture in a file; what reaches a little beyond its edge is black, as in Pillow."""
 
     box: Box | None = None
 
     def read(self) -> bytes:
-        """The part as PNG. Raises OSError, or ValueError for a file that is no whole picture."""
+        """The part as PNG. Raises OSError, or ValueError for a file that is no whole picture, or a box that is not of it:
+        wholly outside, or more than twice as wide or high."""
         from workbench.data.pictures import open_picture
 
         whole = open_picture(super().read(), name=self.path.name, max_side=1 << 20).image  # scaled, boxes would not fit
+        _check_box(self.id, self.box, whole.size)
         file = io.BytesIO()
         whole.crop(self.box).save(file, "PNG", compress_level=1)
         return file.getvalue()
+
+
+def _check_box(name: str, box: Box, size: tuple[int, int]) -> None:
+    left, top, right, bottom = box
+    inside = max(left, 0) < min(right, size[0]) and max(top, 0) < min(bottom, size[1])
+    if not inside or right - left > 2 * size[0] or bottom - top > 2 * size[1]:
+        raise ValueError(
+            f"{name}: the box {box} is not of a picture of {size[0]} × {size[1]} pixels; mend it in its file"
+        )
 
 
 def as_sample(picture: Path | Sample, box: Box | None = None) -> Sample:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 from workbench.data.benchmarks.items import Quad
-from workbench.data.benchmarks.reading import format_of, inside, of_type, read_json, text
+from workbench.data.benchmarks.reading import format_of, inside, looked_up, of_type, read_json, text
 from workbench.data.benchmarks.record import Benchmark, Gathering
 from workbench.data.benchmarks.tables import ENDINGS, InTable, find_tables, read_table
 from workbench.data.samples import PICTURE_ENDINGS
@@ -53,7 +53,7 @@ def _picture(folder: Path, cell) -> Path | InTable:
     name = of_type(cell, str, "a picture")
     endings = ("",) if name.lower().endswith(PICTURE_ENDINGS) else PICTURE_ENDINGS
     tried = [inside(below, name + ending) for below in (folder / "images", folder) for ending in endings]
-    return next((path for path in tried if path.is_file()), tried[0])
+    return next((path for path in tried if looked_up(path.is_file)), tried[0])
 
 
 def _plain(file: Path) -> list[dict]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
@@ -15,6 +15,14 @@ NOT_THE_FORMAT = (ValueError, KeyError, TypeError, AttributeError, IndexError, R
 def data_folder(root: str | Path | None = None) -> Path:
     """`root`, else $WORKBENCH_DATA, else ./data."""
     return Path(root or os.environ.get("WORKBENCH_DATA", "data")).expanduser()
+
+
+def looked_up(look: Callable[[], bool]) -> bool:
+    """What `path.is_file` or `path.is_dir` says; False where a name out of a file is too long to look up."""
+    try:
+        return look()
+    except OSError:
+        return False
 
 
 # What has to be there --------------------------------------------------------------------------------------------------

@@ -8,11 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from workbench.data.benchmarks.items import Captioned, Item, PictureChoice, Quad
+from workbench.data.benchmarks.reading import looked_up
 from workbench.data.samples import Sample
 from workbench.records import Record, Table
 
 MISSING = "picture missing"
 EMPTY = "empty caption"
+SAME = "caption that is its own negative"  # nothing could be right
 SHOWN = 5
 
 
@@ -69,6 +71,8 @@ class Gathering:
         self.seen.add(item.id)
         if not all(text.strip() for text in item.texts):
             self.skipped[EMPTY] += 1
+        elif _asks_nothing(item):
+            self.skipped[SAME] += 1
         elif lacking := [picture for picture in item.pictures if not self.there(picture)]:
             self.lack(lacking)
         else:
@@ -83,7 +87,7 @@ class Gathering:
         if isinstance(picture, Sample):  # inside a table that was read
             return True
         if picture not in self._there:
-            self._there[picture] = picture.is_file()
+            self._there[picture] = looked_up(picture.is_file)
         return self._there[picture]
 
     def done(self, rule: str, **facts) -> Benchmark:
@@ -100,13 +104,16 @@ class Gathering:
         return Benchmark(self.name, rule, tuple(self.items.values()), tuple(self.missing), dict(self.skipped), **facts)
 
 
+def _asks_nothing(item) -> bool:
+    if isinstance(item, Item):
+        return not {item.caption, item.also_true}.isdisjoint(item.negatives)
+    return isinstance(item, Quad) and item.texts[0] == item.texts[1]
+
+
 def _elsewhere(picture: Path) -> str:
     """Archives like to unpack into one folder more, or one less."""
     folder = picture.parent
-    deeper = next(folder.glob(f"*/{_literal(picture.name)}"), None) if folder.is_dir() else None
-    found = deeper or next((path for path in (folder.parent / picture.name,) if path.is_file()), None)
+    below = sorted(folder.iterdir()) if looked_up(folder.is_dir) else []
+    near = (each / picture.name for each in (*below, folder.parent))
+    found = next((path for path in near if looked_up(path.is_file)), None)
     return f" (but there is {found}: move the pictures by one folder)" if found else ""
-
-
-def _literal(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)

@@ -19,9 +19,9 @@ def sugarcrepe(root: str | Path | None = None) -> tuple[Item, ...]:
     """SugarCrepe (arXiv 2306.14610): seven files of one true and one hard negative caption for pictures of COCO val2017.
 
     Looked for in `root`/sugarcrepe/<subset>.json (keys "0", "1" … with gaps, so items go by key) and
-    `root`/coco/val2017/<file>; `root` as in `data_folder`. All items, whether their pictures are there or not:
-    `load_benchmark("sugarcrepe")` counts those that are not. Raises FileNotFoundError that names what is missing and where
-    it belongs, ValueError for a file of another format.
+    `root`/coco/val2017/<file>; `root` as in `data_folder`. The files and the folder of pictures have to be there, but all
+    items come, even those whose own picture lacks: `load_benchmark("sugarcrepe")` counts these. Raises FileNotFoundError
+    that names what is missing and where it belongs, ValueError for a file of another format.
     """
     folder = data_folder(root)
     must_be_there(folder, "SugarCrepe", NEEDS, PUT)

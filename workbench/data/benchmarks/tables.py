@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +13,8 @@ from workbench.data.samples import Sample
 
 ENDINGS = (".parquet", ".arrow")
 _ONE_AT_A_TIME = Lock()  # threads that read ahead want the same chunk
+_ROWS = 16  # pictures of a Parquet file that are decoded together
+_KEPT = 4  # such batches in memory: threads that read ahead come out of order
 
 
 @dataclass(frozen=True)
@@ -24,8 +28,9 @@ class InTable(Sample):
     def read(self) -> bytes:
         """The picture's file. Raises OSError where the row holds none, or where the table is gone."""
         with _ONE_AT_A_TIME:
-            found = _pictures(self.path, self.path.stat().st_mtime_ns, self.column, self.chunk)[self.row]
-        if not found:
+            found = _column(self.path, self.path.stat().st_mtime_ns, self.column, self.chunk)[self.row].as_py()
+        found = found.get("bytes") if isinstance(found, dict) else found  # `datasets` keeps {bytes, path}
+        if not isinstance(found, bytes) or not found:
             raise OSError(
                 f"{self.id} holds no bytes; a table that only names its pictures has to come with their folder"
             )
@@ -56,7 +61,7 @@ def read_table(file: Path, pictures: tuple[str, ...]) -> list[dict]:
     plain = [name for name in table.names if name not in pictures]
     rows = []
     for chunk, size in enumerate(table.sizes):
-        columns = {name: table.array(name, chunk).to_pylist() for name in plain}
+        columns = {name: table.values(name, chunk) for name in plain}
         for row in range(size):
             there = {
                 name: InTable(f"{file}:{name}:{chunk}.{row}", file, column=name, chunk=chunk, row=row)
@@ -70,12 +75,42 @@ class _Parquet:
     def __init__(self, file: Path):
         from pyarrow.parquet import ParquetFile
 
-        self.file = ParquetFile(file)
+        self.file = ParquetFile(file, pre_buffer=False, buffer_size=1 << 20)  # or a column would come whole
         self.names = self.file.schema_arrow.names
         self.sizes = [self.file.metadata.row_group(k).num_rows for k in range(self.file.num_row_groups)]
 
-    def array(self, name: str, chunk: int):
-        return self.file.read_row_group(chunk, columns=[name]).column(name).combine_chunks()
+    def values(self, name: str, chunk: int) -> list:
+        return self.file.read_row_group(chunk, columns=[name]).column(name).to_pylist()
+
+    def column(self, name: str, chunk: int) -> _InOrder:
+        return _InOrder(self.file, name, chunk)
+
+
+class _InOrder:
+    """A column of a Parquet chunk by row, with a few batches in memory: quick in order, and from the top where one goes back."""
+
+    def __init__(self, file, name: str, chunk: int):
+        self.file, self.asked = file, {"row_groups": [chunk], "columns": [name]}
+        self._from_the_top()
+
+    def _from_the_top(self) -> None:
+        self.batches: Iterator = self.file.iter_batches(_ROWS, use_threads=False, **self.asked)
+        self.kept, self.read = deque(maxlen=_KEPT), 0
+
+    def __getitem__(self, row: int):
+        if row < self.read - sum(map(len, self.kept)):
+            self._from_the_top()
+        while row >= self.read:
+            batch = next(self.batches, None)
+            if batch is None:  # what was wrong was said when it was met
+                raise OSError(f"row {row} lies behind one that could not be read")
+            self.kept.append(batch.column(0))
+            self.read += len(batch)
+        place = row - self.read
+        for batch in reversed(self.kept):
+            place += len(batch)
+            if place >= 0:
+                return batch[place]
 
 
 class _Arrow:
@@ -92,7 +127,10 @@ class _Arrow:
         self.batches = table.to_batches()
         self.names, self.sizes = table.schema.names, [len(batch) for batch in self.batches]
 
-    def array(self, name: str, chunk: int):
+    def values(self, name: str, chunk: int) -> list:
+        return self.column(name, chunk).to_pylist()
+
+    def column(self, name: str, chunk: int):
         return self.batches[chunk].column(name)
 
 
@@ -106,8 +144,6 @@ def _opened(file: Path) -> _Parquet | _Arrow:
 
 
 @lru_cache(maxsize=4)
-def _pictures(file: Path, changed: int, name: str, chunk: int) -> list[bytes | None]:
-    """A column of pictures in one chunk; `datasets` keeps each as {bytes, path}, plain bytes are read, too."""
-    found = _opened(file).array(name, chunk).to_pylist()
-    found = [each.get("bytes") if isinstance(each, dict) else each for each in found]
-    return [each if isinstance(each, bytes) else None for each in found]
+def _column(file: Path, changed: int, name: str, chunk: int):
+    """A column of pictures in one chunk, row by row."""
+    return _opened(file).column(name, chunk)

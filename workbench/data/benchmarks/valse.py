@@ -5,13 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from workbench.data.benchmarks.items import Item
-from workbench.data.benchmarks.reading import format_of, inside, of_type, read_json, text
+from workbench.data.benchmarks.reading import format_of, inside, looked_up, of_type, read_json, text
 from workbench.data.benchmarks.record import Benchmark, Gathering
 
-PIECES = (
-    *("existence", "plurals", "counting-hard", "counting-small-quant", "counting-adversarial", "relations"),
-    *("action-replacement", "actant-swap", "coreference-standard", "coreference-hard", "foil-it"),
-)
+PHENOMENA = {
+    "existence": ("existence",),
+    "plurals": ("plurals",),
+    "counting": ("counting-hard", "counting-small-quant", "counting-adversarial"),
+    "relations": ("relations",),
+    "actions": ("action-replacement", "actant-swap"),
+    "coreference": ("coreference-standard", "coreference-hard"),
+    "foil-it": ("foil-it",),
+}
+PIECES = tuple(piece for pieces in PHENOMENA.values() for piece in pieces)
 AGREED = 2  # of three annotators, that the caption and not the foil is true
 DISPUTED = "fewer than two annotators for the caption (mturk.caption < 2)"
 SHARED = ("coco/val2014", "coco/val2017")  # pictures that other benchmarks need as well
@@ -42,4 +48,4 @@ def _picture(folder: Path, piece: str, entry: dict) -> Path:
     inside(images, str(entry.get("dataset", ".")))
     places = (images, images / str(entry.get("dataset", ".")), images / piece, *(folder / each for each in SHARED))
     tried = [inside(place, name) for place in places]
-    return next((path for path in tried if path.is_file()), tried[0])
+    return next((path for path in tried if looked_up(path.is_file)), tried[0])

@@ -29,9 +29,15 @@ def read_controlled(of: str, folder: Path, name: str, **facts) -> Benchmark:
         for entry in of_type(read_json(file), list, "it"):
             picture = inside(folder / "whatsup" / pictures, text(entry, "image_path").rpartition("/")[2])
             things, relation = _parts(picture.stem)
-            options = [text(entry["caption_options"], k) for k in range(4)]
+            options = _options(entry["caption_options"])
             found.add(Item(picture.stem, relation, picture, options[0], tuple(options[1:]), group=things))
     return found.done("sets", **facts)
+
+
+def _options(listed) -> list[str]:
+    if len(of_type(listed, list, "caption_options")) != 4:
+        raise ValueError(f"there are {len(listed)} caption_options, not 4")
+    return [text(listed, k) for k in range(4)]
 
 
 def _parts(stem: str) -> tuple[str, str]:
