@@ -19,14 +19,18 @@ _NAMES = {
     "image_tower": "models.towers",
     "text_tower": "models.towers",
     "AlignmentPanel": "panels.alignment",
+    "load_benchmark": "data.benchmarks",
+    "list_benchmarks": "data.benchmarks",
 }
 _MODULES = (
     "benchmark",
     "claims",
+    "controlled",
     "data",
     "evaluation",
     "extract",
     "features",
+    "hackability",
     "hardware",
     "heads",
     "losses",
@@ -36,6 +40,7 @@ _MODULES = (
     "panels",
     "plots",
     "store",
+    "training",
 )
 
 __all__ = [*_NAMES, *_MODULES]

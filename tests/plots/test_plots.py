@@ -5,11 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from workbench.evaluation import pair_scores
+from workbench.controlled import ControlledScores
+from workbench.data import scenes
+from workbench.evaluation import group_scores, pair_scores
 from workbench.features import ImageFeatures
 from workbench.layout import Layout, layout
 from workbench.matching import word_maps
-from workbench.plots import maps, matrix, space
+from workbench.plots import curve, maps, matrix, quads, space
 from workbench.plots.theme import plain
 
 
@@ -109,3 +111,37 @@ def test_layout_refuses():
         layout(torch.ones(20, 3), method="tsne")
     with pytest.raises(ValueError, match="more than 10 items"):
         layout(torch.ones(4, 3))
+
+
+def test_quads_show_two_pictures_and_the_caption_of_each():
+    drawn = [scenes.quads(category, 1, 0)[0] for category in ("Colour", "Relation")]
+    spec = quads.spec(drawn, 48)
+    assert spec["categories"] == ["Colour", "Relation"]
+    assert spec["captions"][1][0] == drawn[0].scenes[1].caption
+    assert len({uri for row in spec["pictures"] for uri in row}) == 4
+    figure = quads.figure(spec)
+    assert [trace.type for trace in figure.data] == ["image"] * 4
+    said = [figure.layout[f"xaxis{k or ''}"].title.text.replace("<br>", " ") for k in ("", 2, 3, 4)]
+    assert said == [*spec["captions"][0], *spec["captions"][1]]
+
+
+def test_a_curve_has_a_line_per_rule_with_its_intervals():
+    rng = np.random.default_rng(0)
+    points = [
+        (
+            step,
+            ControlledScores(
+                {("m", "Colour", rule): group_scores(rng.random((30, 2, 2))) for rule in ("global", "crops")}
+            ),
+        )
+        for step in (1000, 600)
+    ]
+    spec = curve.spec(points)
+    assert spec["lines"]["Colour"]["global"]["steps"] == [600, 1000]
+    assert spec["chance"] == pytest.approx(100 / 6)
+    for line in spec["lines"]["Colour"].values():
+        for low, middle, high in zip(line["low"], line["percent"], line["high"], strict=True):
+            assert low <= middle <= high
+    figure = curve.figure(spec)
+    assert [trace.name for trace in figure.data] == ["global", "crops"]
+    assert figure.layout.shapes[0].y0 == spec["chance"]
