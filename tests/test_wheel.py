@@ -43,6 +43,8 @@ def test_contents(wheel):
     assert {
         f"workbench/assets/models/{model}/{part}" for model in MODELS for part in ("head.json", "head.safetensors")
     } <= set(names)
+    whole = ("open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json", "steps/1000.safetensors")
+    assert {f"workbench/assets/models/scenes-clip/{part}" for part in whole} <= set(names)
     assert {name.split("/")[0].partition("-")[0] for name in names} == {"workbench", "alignment_workbench"}
     assert not [name for name in names if name.endswith(".ipynb") or "/tests/" in name]
 

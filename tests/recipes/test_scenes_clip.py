@@ -13,6 +13,7 @@ from recipes.scenes_clip import NAME, RUNS, Config, bits, model_folder, pixels, 
 from workbench.controlled import ControlledScores, controlled
 from workbench.data.scenes import CATEGORIES, batch, draw, quads, scenes
 from workbench.data.scenes.world import UNSEEN_TEMPLATES
+from workbench.memory import plan_memory
 from workbench.models.registry import list_models, load_model
 from workbench.models.shipped import shipped_names, shipped_steps
 from workbench.paths import assets
@@ -92,6 +93,11 @@ def test_a_step_that_does_not_ship_is_named():
     with pytest.raises(ValueError, match="lite2-minilm ships weights of no step but its last"):
         load_model("lite2-minilm@7")
     assert NAME in set(list_models()) & set(shipped_names())
+
+
+def test_memory_is_planned_by_name():
+    plan = plan_memory(NAME, 4)
+    assert 0 < plan.measured < 200 << 20
 
 
 def test_a_run_is_stopped_and_resumed(tmp_path, monkeypatch):
