@@ -66,6 +66,14 @@ the caption. Rules: {"; ".join(f"**{rule}**, {told}" for rule, told in HOW.items
 
 {in_full(stored)}
 
+### What it says
+
+Colour and Material: what is read from crops is far above what one vector for the whole tells, from the first checkpoint to the
+last, on the same frozen weights. Size and Quantity: true boxes fall below chance, since an enlarged crop has neither; the
+global cosine learns both. Relation: no rule reaches chance. Patch–token late interaction of one pass is below chance
+everywhere. Held-out combinations and unseen wordings change little. The naive sampler makes no clear difference here: in a
+world of so many attributes swap partners hardly meet in a batch of 128 as it is.
+
 ### The scenes themselves
 
 {simple(stored)}
@@ -117,7 +125,8 @@ def in_full(stored: dict) -> str:
     lines = []
     for name in SETS:
         scores = ControlledScores.from_json(stored["rows"][f"{NAME}, {name}"]["groups"])
-        lines += [(name, *row[1:]) for row in scores.table().rows]
+        shown = [row for row in scores.table().rows if name == next(iter(SETS)) or row[1] in RULES]
+        lines += [(name, *row[1:]) for row in shown]  # who does not look scores the same on all sets
     fine = ControlledScores.from_json(stored["rows"][f"{NAME}, 270 crops"]["groups"])
     lines += [("seen, 270 crops (n = 100)", *row[1:]) for row in fine.table().rows if row[1] == "crops"]
     return table(("set", "scorer", *CATEGORIES), lines)
@@ -130,7 +139,10 @@ def simple(stored: dict) -> str:
         told += [row["retrieval"][name] for name in ("image_to_text", "text_to_image")]
         lines.append((f"{run}@{step}", *(share(each) for each in told)))
     header = ("run@step", "close-ups: colour", "shape", "both (chance 1.0)", "R@1 of 500, image→text", "text→image")
-    return "Percent [95 %], 500 fresh scenes.\n\n" + table(header, lines)
+    return (
+        "Percent [95 %], 500 fresh scenes; close-ups are named by colour and shape, though 60 % have a surface.\n\n"
+        + table(header, lines)
+    )
 
 
 def found(row: dict, category: str, rule: str) -> dict:

@@ -10,7 +10,7 @@ from recipes import measure_scenes, scenes_clip
 from recipes.files import sha256
 from recipes.scenes_card import card
 from recipes.scenes_clip import NAME, RUNS, Config, bits, model_folder, pixels, vocabulary
-from workbench.controlled import ControlledScores, controlled
+from workbench.controlled import RULES, ControlledScores, controlled
 from workbench.data.scenes import CATEGORIES, batch, draw, quads, scenes
 from workbench.data.scenes.world import UNSEEN_TEMPLATES
 from workbench.memory import plan_memory
@@ -149,6 +149,21 @@ def test_blind_scorers_earn_nothing_or_chance(stored):
                 assert groups.group == 0
             if scorer == "random":
                 assert abs(groups.group - 1 / 6) < 0.04
+
+
+def test_what_the_card_and_the_page_say_in_words_holds(stored):
+    """Intervals apart where one rule is said to be above another, below chance where that is said."""
+    groups = ControlledScores.from_json(stored["rows"][f"{NAME}, seen combinations"]["groups"]).groups
+    ends = {key[1:]: each.intervals["group"] for key, each in groups.items()}
+    for category in ("Colour", "Material"):
+        assert ends[category, "crops"][0] > ends[category, "global"][1]
+    for category in ("Size", "Quantity"):
+        assert ends[category, "boxes"][1] < 1 / 6 < ends[category, "global"][0]
+    for category in CATEGORIES:
+        assert ends[category, "late"][1] < 1 / 6
+    assert all(ends["Relation", rule][1] < 1 / 6 for rule in RULES)
+    real = ControlledScores.from_json(stored["rows"]["lite2-minilm"]["groups"]).groups
+    assert all(each.intervals["group"][1] < 1 / 6 for (_, _, scorer), each in real.items() if scorer == "global")
 
 
 def test_the_card_says_what_is_stored(model, training, stored):
