@@ -129,9 +129,12 @@ def _reproduce(arguments) -> None:
 
 
 def _claims(_) -> None:
+    import json
+
     from workbench.claims import Ledger
     from workbench.paths import assets
 
     for file in sorted((assets() / "results").glob("*.json")):
-        ledger = Ledger.stored(file)
-        print(f"{ledger}\n{ledger.counts()}\n")
+        if "claims" in json.loads(file.read_text(encoding="utf-8")):  # some results are measurements alone
+            ledger = Ledger.stored(file)
+            print(f"{ledger}\n{ledger.counts()}\n")
