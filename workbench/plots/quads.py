@@ -52,11 +52,11 @@ def figure(spec: dict) -> go.Figure:
     fig.update_xaxes(showticklabels=False)
     fig.update_yaxes(showticklabels=False)
     margin = {"t": 40, "b": 50, "l": 10, "r": 10}
-    fig.update_layout(template=theme.template(), height=520, width=190 * n, margin=margin)
+    fig.update_layout(template=theme.template(), height=470, width=158 * n, margin=margin)
     return fig
 
 
-def _wrapped(caption: str, width: int = 26) -> str:
+def _wrapped(caption: str, width: int = 22) -> str:
     import textwrap
 
     return "<br>".join(theme.plain(line) for line in textwrap.wrap(caption, width))
