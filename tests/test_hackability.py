@@ -29,7 +29,7 @@ def test_a_giveaway_is_seen_and_a_fair_swap_is_not():
     record = blind_scores(_captions(), ["negate", "replace_colour", "swap_attributes"])
     negate, colour, swap = (record.scores[name] for name in ("negate", "replace_colour", "swap_attributes"))
     assert negate.accuracy == 1
-    assert negate.interval == (1, 1)
+    assert negate.interval[0] > 0.95
     assert swap.interval[0] < 0.5 < swap.interval[1] + 0.1
     assert swap.accuracy < 0.65
     assert colour.accuracy < negate.accuracy

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import bootstrap as scipy_bootstrap
 
-from workbench.evaluation import bootstrap, paired_difference, pearson, spearman, statistics, wilson
+from workbench.evaluation import bootstrap, paired_difference, pearson, share, spearman, statistics, wilson
 
 
 def test_mean_and_width_agree_with_scipy():
@@ -154,3 +154,13 @@ def test_shares_are_of_whole_numbers():
     for right, n in ((2.7, 10), (2, 10.5), (np.nan, 10)):
         with pytest.raises(ValueError, match="give whole numbers"):
             wilson(right, n)
+
+
+def test_a_share_of_none_or_all_has_an_interval_with_width():
+    none, every = share(np.zeros(20)), share(np.ones(20))
+    assert (none.mean, none.low) == (0, 0)
+    assert none.high == pytest.approx(0.161, abs=1e-3)  # Wilson's for 0 of 20
+    assert (every.low, every.high) == pytest.approx((1 - none.high, 1))
+    assert share(np.zeros(20), groups=[i // 5 for i in range(20)]).high > none.high  # four groups say less
+    some = np.arange(20) < 7
+    assert share(some) == bootstrap(some)

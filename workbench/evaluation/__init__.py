@@ -41,6 +41,7 @@ from workbench.evaluation.statistics import Interval as Interval
 from workbench.evaluation.statistics import bootstrap as bootstrap
 from workbench.evaluation.statistics import paired_difference as paired_difference
 from workbench.evaluation.statistics import pearson as pearson
+from workbench.evaluation.statistics import share as share
 from workbench.evaluation.statistics import spearman as spearman
 from workbench.evaluation.statistics import wilson as wilson
 from workbench.evaluation.zero_shot import ZeroShot as ZeroShot

@@ -10,7 +10,7 @@ import numpy as np
 
 from workbench.data.benchmarks.valse import PHENOMENA
 from workbench.evaluation.composition import Choice, check_no_nan, choice_accuracy, weighted_mean
-from workbench.evaluation.statistics import Interval, as_array, bootstrap, group_codes, percent
+from workbench.evaluation.statistics import Interval, as_array, group_codes, percent, share
 from workbench.records import Record, Table
 
 PAIRS = (frozenset({"left", "right"}), frozenset({"on", "under"}), frozenset({"in-front", "behind"}))
@@ -139,9 +139,9 @@ class Sets(Record):
 
     def table(self) -> Table:
         rows = [("individual", *self.individual.table().rows[0])]
-        for name, share in (("pair", self.pair), ("set of four", self.whole)):
-            if share is not None:
-                rows.append((name, share.percent(), "", str(share.n)))
+        for name, found in (("pair", self.pair), ("set of four", self.whole)):
+            if found is not None:
+                rows.append((name, found.percent(), "", str(found.n)))
         missing = f"; {self.incomplete} pairs or sets are incomplete" if self.incomplete else ""
         return Table(f"Accuracy, percent{missing}", ("what", "accuracy [95 %]", "ties", "n"), tuple(rows))
 
@@ -171,7 +171,7 @@ def set_accuracy(scores: np.ndarray, things: Sequence[str], relations: Sequence[
 
 
 def _share(right: list[bool]) -> Interval | None:
-    return bootstrap(np.array(right, dtype=float)) if right else None
+    return share(np.array(right, dtype=float)) if right else None
 
 
 # ImageCoDe -------------------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from workbench.evaluation.ranking import ROUNDING
-from workbench.evaluation.statistics import Interval, as_array, bootstrap, percent
+from workbench.evaluation.statistics import Interval, as_array, percent, share
 from workbench.records import Record, Table
 
 
@@ -146,7 +146,7 @@ def choice_accuracy(positive: np.ndarray, negatives: np.ndarray, *, groups=None,
     check_no_nan(positive, negatives)
     best = negatives.max(1)
     right = (positive > best).astype(float)
-    found = bootstrap(right, groups=groups, seed=seed)
+    found = share(right, groups=groups, seed=seed)
     return Choice(found.mean, float((positive == best).mean()), found.n, (found.low, found.high))
 
 
@@ -167,7 +167,7 @@ def group_scores(scores: np.ndarray, *, seed: int = 0) -> Groups:
         raise ValueError("scores hold NaN or +inf; a model gave a broken feature, check its inputs")
     gaps = _gaps(scores)
     right = {name: (gap > 0).all(1).astype(float) for name, gap in gaps.items()}
-    found = {name: bootstrap(values, seed=seed) for name, values in right.items()}
+    found = {name: share(values, seed=seed) for name, values in right.items()}
     tied = {name: float(((gap >= 0).all(1) & (gap == 0).any(1)).mean()) for name, gap in gaps.items()}
     means = {name: interval.mean for name, interval in found.items()}
     return Groups(**means, n=len(scores), intervals={k: (i.low, i.high) for k, i in found.items()}, tie_rates=tied)

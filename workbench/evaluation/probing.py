@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.evaluation.ranking import ROUNDING
-from workbench.evaluation.statistics import Interval, bootstrap
+from workbench.evaluation.statistics import Interval, share
 from workbench.records import Record, Table
 
 _MAX_BYTES = 64 << 20  # what the scores of a block of test items may take
@@ -174,7 +174,7 @@ class _Data:
             scores, own = score(self.test[start : start + block]), self.y_test[start : start + block, None]
             mine = scores.gather(1, own)
             right.append((scores >= mine - tie).sum(1) == 1)
-        accuracy = bootstrap(torch.cat(right), seed=seed)
+        accuracy = share(torch.cat(right), seed=seed)
         majority = float(self.y_test.bincount().max() / len(self.y_test))
         return Probe(method, accuracy, majority, len(self.train), len(self.test), self.classes)
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from workbench.evaluation.ranking import ROUNDING, Block, Right, all_ranks, feature_blocks, one_rank, score_blocks
-from workbench.evaluation.statistics import Interval, bootstrap
+from workbench.evaluation.statistics import Interval, share
 from workbench.records import Record, Table
 
 Count = Literal["any", "all", "share"]
@@ -127,7 +127,7 @@ def recalls(
         hits = {k: ranks <= k for k in ks}
     else:
         hits = _hits(feature_blocks(queries, gallery, right, block, 20), right, len(gallery), ks, count, ROUNDING)
-    at = {k: bootstrap(hits[k], groups=groups, seed=seed) for k in ks}
+    at = {k: share(hits[k], groups=groups, seed=seed) for k in ks}
     chance = {k: _chance(right.counts.cpu().numpy(), len(gallery), k, count) for k in ks}
     return Recalls(title, at, chance, float(np.median(ranks)), len(queries), len(gallery), count)
 

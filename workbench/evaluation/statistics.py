@@ -112,6 +112,20 @@ def wilson(right: int, n: int) -> Interval:
     return Interval(right / n, float(found.low), float(found.high), int(n))
 
 
+def share(right, *, groups=None, seed: int = 0) -> Interval:
+    """Mean of yes-or-no values (n,) with its bootstrap interval; Wilson's where none or all are right.
+
+    Resampling cannot vary what does not vary: 0 of 20 would get an interval of no width. Items of one group count as one
+    there. Raises ValueError as `bootstrap`.
+    """
+    found = bootstrap(right, groups=groups, seed=seed)
+    if 0 < found.mean < 1:
+        return found
+    units = found.n if groups is None else len(set(groups))
+    bare = wilson(round(found.mean * units), units)
+    return Interval(found.mean, bare.low, bare.high, found.n)
+
+
 def pearson(x, y, *, resamples: int = 2000, seed: int = 0) -> Correlation:
     """Pearson's r of x (n,) and y (n,), n ≥ 3. The trap: few far points make it (print `leave_one_out` beside it).
 

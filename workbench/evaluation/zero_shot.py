@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from workbench.evaluation.retrieval import as_features, check_ks, retrieval_ranks
-from workbench.evaluation.statistics import Interval, bootstrap
+from workbench.evaluation.statistics import Interval, bootstrap, share
 from workbench.records import Record, Table
 
 
@@ -77,7 +77,7 @@ def zero_shot_accuracy(
     sizes = np.bincount(labels, minlength=len(classes))
     # Weighted so that the mean over pictures is the mean over classes.
     weights = (len(labels) / np.count_nonzero(sizes)) / sizes[labels]
-    top = {k: bootstrap(ranks <= k, seed=seed) for k in ks}
+    top = {k: share(ranks <= k, seed=seed) for k in ks}
     per_class = bootstrap((ranks == 1) * weights, seed=seed)
     return ZeroShot(top, per_class, len(labels), len(classes), int((sizes == 0).sum()))
 
