@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from workbench.training import CHECKPOINT, train, warmup_cosine
+from workbench.training import CHECKPOINT, train
 
 
 def setup(seed=0):
@@ -82,14 +82,6 @@ def test_the_rate_follows_its_factor():
         on_step=lambda _: rates.append(optimiser.param_groups[0]["lr"]),
     )
     assert rates == pytest.approx([1e-2, 5e-3, 2.5e-3, 1.25e-3])
-
-
-def test_warmup_and_cosine():
-    factors = [warmup_cosine(step, steps=100, warmup=10, final=0.1) for step in range(101)]
-    assert factors[0] == pytest.approx(0.1)
-    assert max(factors) == factors[9] == factors[10] == 1
-    assert factors[55] == pytest.approx(0.55)
-    assert factors[100] == pytest.approx(0.1)
 
 
 def test_nothing_is_half_written(tmp_path, monkeypatch):

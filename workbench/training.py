@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -16,14 +15,6 @@ from torch import Tensor, nn
 from workbench.progress import bar
 
 CHECKPOINT = "checkpoint.safetensors"
-
-
-def warmup_cosine(step: int, *, steps: int, warmup: int, final: float = 0.0) -> float:
-    """Factor on the learning rate at `step`: linear from 0 over `warmup` steps, then half a cosine down to `final`."""
-    if step < warmup:
-        return (step + 1) / warmup
-    progress = (step - warmup) / max(steps - warmup, 1)
-    return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
 
 
 def train(
