@@ -13,6 +13,7 @@ from recipes.scenes_clip import NAME, RUNS, model_folder
 from workbench import paths
 from workbench.controlled import RULES, ControlledScores
 from workbench.data.scenes import CATEGORIES
+from workbench.evaluation.statistics import percent
 from workbench.models.registry import load_model
 
 HOW = {
@@ -150,12 +151,11 @@ def found(row: dict, category: str, rule: str) -> dict:
 
 
 def cell(groups: dict) -> str:
-    low, high = groups["intervals"]["group"]
-    return f"{100 * groups['group']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return percent(groups["group"], groups["intervals"]["group"], digits=1)
 
 
 def share(interval: dict) -> str:
-    return f"{100 * interval['mean']:.1f} [{100 * interval['low']:.1f}, {100 * interval['high']:.1f}]"
+    return percent(interval["mean"], (interval["low"], interval["high"]), digits=1)
 
 
 def table(header, lines) -> str:

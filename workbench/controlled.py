@@ -17,6 +17,7 @@ from workbench.data.scenes.quads import CATEGORIES, Quad, quads
 from workbench.data.scenes.world import pixel_box
 from workbench.evaluation.blind import blind_baselines
 from workbench.evaluation.composition import Groups, group_scores, levelled
+from workbench.evaluation.statistics import percent
 from workbench.matching.crops import crop_features, segment_features
 from workbench.matching.late import late_interaction
 from workbench.models.dual_encoder import DualEncoder
@@ -173,8 +174,7 @@ def _group(found: Groups | None) -> str:
 
 
 def _percent(found: Groups, name: str) -> str:
-    low, high = found.intervals[name]
-    return f"{100 * getattr(found, name):.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    return percent(getattr(found, name), found.intervals[name], digits=1)
 
 
 def controlled(
@@ -191,7 +191,8 @@ def controlled(
     """`n` quads of every category by every rule, and beside the global cosine what the same model scores without looking.
 
     `make(category, n, seed)` draws the quads; `options` go to `quad_scores`. Blind scorers: the pictures of another quad, the
-    captions alone, random and constant scores. Raises as `quad_scores`.
+    captions alone, random and constant scores. Raises as `quad_scores`; ValueError for fewer than two quads beside blind
+    scorers, no rules or no categories, TypeError for another option.
     """
     _check(n, rules, categories, blind, options)
     found = {}

@@ -14,6 +14,7 @@ import numpy as np
 
 from workbench.data.negatives import OPERATORS, Operator, chosen_operators
 from workbench.evaluation.composition import Choice, choice_accuracy
+from workbench.evaluation.statistics import percent
 from workbench.records import Record, Table
 
 
@@ -39,8 +40,7 @@ class BlindScores(Record):
 def _cells(score: Choice | None) -> tuple[str, str]:
     if score is None:
         return "too few", "-"
-    low, high = score.interval
-    return f"{100 * score.accuracy:.1f} [{100 * low:.1f}, {100 * high:.1f}]", f"{100 * score.tie_rate:.1f}"
+    return percent(score.accuracy, score.interval, digits=1), f"{100 * score.tie_rate:.1f}"
 
 
 def blind_scores(

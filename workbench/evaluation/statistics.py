@@ -30,10 +30,10 @@ class Interval:
         return percent(self.mean, (self.low, self.high))
 
 
-def percent(value: float, interval: tuple[float, float]) -> str:
+def percent(value: float, interval: tuple[float, float], digits: int = 2) -> str:
     """A fraction with its interval, for a table of percentages."""
-    low, high = interval
-    return f"{100 * value:.2f} [{100 * low:.2f}, {100 * high:.2f}]"
+    value, low, high = (f"{100 * each:.{digits}f}" for each in (value, *interval))
+    return f"{value} [{low}, {high}]"
 
 
 @dataclass(frozen=True)
