@@ -14,6 +14,11 @@ class LinearHead(nn.Linear):
     It commutes with averaging: the head on the mean of patches is the mean of the head on patches.
     """
 
+    @property
+    def projection(self) -> LinearHead:
+        """What holds the projector's weight; a head without it takes no other."""
+        return self
+
     def projector(self) -> Projector:
         bias = None if self.bias is None else self.bias.detach()
         return Projector(self.weight.detach(), bias)

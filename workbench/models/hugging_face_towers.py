@@ -55,8 +55,9 @@ class ClipVision(VisionTower):
     def project(self, patches: Tensor) -> Tensor:
         return self.model.visual_projection(self.vision.post_layernorm(patches))
 
-    def projector(self) -> Projector:
-        return linear_projector(self.model.visual_projection)
+    @property
+    def projection(self) -> nn.Linear:
+        return self.model.visual_projection
 
 
 class SiglipVision(VisionTower):
@@ -64,6 +65,8 @@ class SiglipVision(VisionTower):
 
     `pre` stands before the MLP; a patch's token is what the pool makes of that patch alone.
     """
+
+    projection = None
 
     def finish(self, states: Tensor) -> tuple[Tensor, Tensor]:
         with inputs_of(self.vision.head.layernorm) as before_mlp:
@@ -120,7 +123,7 @@ class ClipText:
         hidden = self.tower(**self.inputs(ids, mask), output_hidden_states=True).hidden_states[k + 1]
         states = self.tower.final_layer_norm(hidden)
         pre = states[torch.arange(len(ids), device=ids.device), self.pooled_at(ids)]
-        return pre, self.head(pre), self.head(states) if tokens else None
+        return pre, self.projection(pre), self.projection(states) if tokens else None
 
     def inputs(self, ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
         return {"input_ids": ids, "attention_mask": mask.long()}
@@ -131,11 +134,11 @@ class ClipText:
         return ids.argmax(1) if eos == LEGACY_EOS else (ids == eos).int().argmax(1)
 
     @property
-    def head(self) -> nn.Linear:
+    def projection(self) -> nn.Linear:
         return self.model.text_projection
 
     def projector(self) -> Projector:
-        return linear_projector(self.head)
+        return linear_projector(self.projection)
 
 
 class SiglipText(ClipText):
@@ -153,7 +156,7 @@ class SiglipText(ClipText):
         return torch.full((len(ids),), ids.shape[1] - 1, device=ids.device)
 
     @property
-    def head(self) -> nn.Linear:
+    def projection(self) -> nn.Linear:
         return self.tower.head
 
 

@@ -56,8 +56,9 @@ class ViT(ImageReader):
     def project(self, patches: Tensor) -> Tensor:
         return self.visual.ln_post(patches) @ self.visual.proj
 
-    def projector(self) -> Projector:
-        return Projector(self.visual.proj.detach().T.float())
+    @property
+    def projection(self) -> nn.Parameter:
+        return self.visual.proj
 
 
 class CocaViT(ViT):
@@ -89,10 +90,10 @@ class TimmTower(ImageReader):
 
     def __init__(self, visual: nn.Module):
         self.visual, self.trunk = visual, visual.trunk
-        self.linear = timm_head(visual)
+        self.projection = timm_head(visual)
         self.attn_pool = getattr(self.trunk, "attn_pool", None)
         self.prefix = self.trunk.num_prefix_tokens
-        self.width = self.linear.in_features if self.linear is not None else self.trunk.num_features
+        self.width = self.projection.in_features if self.projection is not None else self.trunk.num_features
         self.grid = tuple(self.trunk.patch_embed.grid_size)
 
     @property
@@ -114,7 +115,7 @@ class TimmTower(ImageReader):
     def finish(self, states: Tensor) -> tuple[Tensor, Tensor]:
         with inputs_of(getattr(self.attn_pool, "norm", None)) as before_mlp:
             pooled = self.trunk.forward_head(self.trunk.norm(states), pre_logits=True)
-        pre = pooled if self.linear is not None or not before_mlp else before_mlp[0][:, 0]
+        pre = pooled if self.projection is not None or not before_mlp else before_mlp[0][:, 0]
         return pre, self._head(pooled)
 
     def project(self, patches: Tensor) -> Tensor:
@@ -128,8 +129,8 @@ class TimmTower(ImageReader):
         return self.visual.head(self.trunk.get_classifier()(pooled))
 
     def projector(self) -> Projector:
-        if self.linear is not None:
-            return linear_projector(self.linear)
+        if self.projection is not None:
+            return linear_projector(self.projection)
         if self.attn_pool is not None and isinstance(self.attn_pool.norm, nn.LayerNorm):
             return residual_mlp(self.attn_pool.norm, self.attn_pool.mlp.fc1, self.attn_pool.mlp.fc2)
         return Projector(None, kind="none", reason=NOTHING_PROJECTS.format("trunk"))
@@ -144,8 +145,8 @@ class TimmMap:
 
     def __init__(self, visual: nn.Module):
         self.visual, self.trunk = visual, visual.trunk
-        self.linear = timm_head(visual)
-        self.width = self.linear.in_features if self.linear is not None else self.trunk.num_features
+        self.projection = timm_head(visual)
+        self.width = self.projection.in_features if self.projection is not None else self.trunk.num_features
         size, step = visual.image_size, self.trunk.feature_info[-1]["reduction"]
         self.grid = tuple(side // step for side in size)
 
@@ -170,8 +171,8 @@ class TimmMap:
         return self.visual.head(self.trunk.get_classifier()(pooled))
 
     def projector(self) -> Projector:
-        if self.linear is not None:
-            return linear_projector(self.linear)
+        if self.projection is not None:
+            return linear_projector(self.projection)
         return Projector(None, kind="none", reason=NOTHING_PROJECTS.format("trunk"))
 
 
@@ -262,9 +263,7 @@ class TextTower:
     def projector(self) -> Projector:
         if self.projection is None:
             return Projector(None, kind="none", reason=NOTHING_PROJECTS.format("text tower"))
-        if isinstance(self.projection, nn.Linear):
-            return linear_projector(self.projection)
-        return Projector(self.projection.detach().T.float())
+        return linear_projector(self.projection)
 
 
 class HubTextTower:
@@ -294,9 +293,13 @@ class HubTextTower:
         pre = self.tower.pooler(out, mask)
         return pre, self.tower.proj(pre), self.tower.proj(out.last_hidden_state) if tokens else None
 
+    @property
+    def projection(self) -> nn.Linear | None:
+        return self.tower.proj if isinstance(self.tower.proj, nn.Linear) else None
+
     def projector(self) -> Projector:
-        if isinstance(self.tower.proj, nn.Linear):
-            return linear_projector(self.tower.proj)
+        if self.projection is not None:
+            return linear_projector(self.projection)
         if isinstance(self.tower.proj, nn.Identity):
             return Projector(None, kind="none", reason=NOTHING_PROJECTS.format("text tower"))
         return Projector(None, kind="none", reason="the text head is an MLP, which is no matrix")

@@ -17,7 +17,7 @@ from workbench.models.dual_encoder import DualEncoder, Tokenized
 from workbench.models.image_tower import ImageTower
 from workbench.models.meta_pass import meta_twin
 from workbench.models.placement import pick_device, pick_dtype
-from workbench.models.reading import check_dense
+from workbench.models.reading import Projection, check_dense
 from workbench.models.text_tower import TextTower
 from workbench.models.weights import weights_digest
 from workbench.models.words import words_of_encoding
@@ -26,7 +26,8 @@ from workbench.models.words import words_of_encoding
 class AlignmentHead(nn.Module):
     """An image head (…, d_i) → (…, d), a text head (…, d_t) → (…, d) and a temperature (`log_scale`, natural log).
 
-    Each head is a module with `projector()`, as those of `workbench.heads`.
+    Each head is a module with `projector()`, as those of `workbench.heads`; one whose projector's weight may be replaced
+    says with `projection` where it is.
     """
 
     def __init__(self, image: nn.Module, text: nn.Module, *, logit_scale: float = 20.0):
@@ -97,6 +98,14 @@ class PairedEncoder(DualEncoder):
     @property
     def text_projector(self) -> Projector:
         return self.head.text.projector()
+
+    def projection(self, modality: str) -> Projection | None:
+        """What holds the weight of a side's exact projector, None where the head holds none."""
+        return getattr(self.head.image if modality == "image" else self.head.text, "projection", None)
+
+    def digest(self) -> str:
+        """The digest of the towers and of the head as it is now."""
+        return _pair_digest(self.image_tower, self.text_tower, self.head)
 
     @property
     def image_layers(self) -> int:

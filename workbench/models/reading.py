@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from workbench.features import ImageFeatures, Projector, TextFeatures
 from workbench.models.dense import SURGERY_BLOCKS, VARIANTS, dense_states, parts_of
 from workbench.models.dual_encoder import DualEncoder
+from workbench.models.weights import weights_digest
 from workbench.models.words import special_ids
 
+Projection = nn.Linear | nn.Parameter  # a layer, or a matrix (d_in, d) that features are multiplied by
 CAUSAL = "the text tower reads left to right: a word's token has seen only the words before it"
 
 
@@ -42,11 +44,13 @@ def check_dense(dense: str, offered: Sequence[str], reason: str = "") -> None:
 
 class ImageReader(ABC):
     """One image tower. `grid` (h, w) of its native size or None, `width` d_i, `layers` blocks, `prefix` tokens before the
-    patches, `dense` the variants it offers and `dense_reason` why not the others."""
+    patches, `dense` the variants it offers and `dense_reason` why not the others; `projection` holds the weight of an exact
+    projector, None where there is none (`projector` then says why)."""
 
     grid: tuple[int, int] | None
     width: int
     prefix: int = 0
+    projection: Projection | None
 
     @property
     @abstractmethod
@@ -64,8 +68,8 @@ class ImageReader(ABC):
     def project(self, patches: Tensor) -> Tensor:
         """Patch states (B, P, w) of the last block in the joint space (B, P, d)."""
 
-    @abstractmethod
-    def projector(self) -> Projector: ...
+    def projector(self) -> Projector:
+        return linear_projector(self.projection)
 
     @property
     def layers(self) -> int:
@@ -109,8 +113,9 @@ class ImageReader(ABC):
 
 
 class ReadEncoder(DualEncoder):
-    """A model of one library, whose two sides are read: `_image` an ImageReader, `_text` with `projector()`, `layers` and
-    `read(ids, mask, tokens, layer)`; its tokenizer, None in a skeleton, says which tokens are special."""
+    """A model of one library, whose two sides are read: `_image` an ImageReader, `_text` with `projection`,
+    `projector()`, `layers` and `read(ids, mask, tokens, layer)`; its tokenizer, None in a skeleton, says which tokens are
+    special."""
 
     _image: ImageReader
     _tokenizer = None
@@ -122,6 +127,14 @@ class ReadEncoder(DualEncoder):
     @property
     def text_projector(self) -> Projector:
         return self._text.projector()
+
+    def projection(self, modality: str) -> Projection | None:
+        """What holds the weight of a side's exact projector, "image" or "text"."""
+        return (self._image if modality == "image" else self._text).projection
+
+    def digest(self) -> str:
+        """The card's digest, of the weights as they are now."""
+        return weights_digest(self.module)
 
     @property
     def dense_variants(self) -> tuple[str, ...]:
@@ -146,6 +159,8 @@ class ReadEncoder(DualEncoder):
         return TextFeatures(*read, mask & ~special if tokens else None)
 
 
-def linear_projector(layer: nn.Linear) -> Projector:
-    """A linear layer as an exact projector."""
+def linear_projector(layer: Projection) -> Projector:
+    """A linear layer, or a matrix (d_in, d), as an exact projector."""
+    if not isinstance(layer, nn.Linear):
+        return Projector(layer.detach().T.float())
     return Projector(layer.weight.detach().float(), None if layer.bias is None else layer.bias.detach().float())
