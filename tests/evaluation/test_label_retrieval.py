@@ -5,7 +5,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from workbench.evaluation import average_precisions, label_retrieval, mean_average_precision, precision_at_k
+from workbench.evaluation import (
+    average_precisions,
+    label_precisions,
+    label_retrieval,
+    mean_average_precision,
+    precision_at_k,
+)
 
 
 @pytest.fixture
@@ -132,3 +138,77 @@ def test_arrays_are_features():
     found = label_retrieval(rows, rows, labels, labels, ks=(1,), exclude_self=True)
     tensor = torch.from_numpy(rows)
     assert found == label_retrieval(tensor, tensor, labels, labels, ks=(1,), exclude_self=True)
+
+
+# Precisions of every query ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", [1, 5, None])
+def test_precisions_of_queries_are_those_behind_the_mean(block):
+    generator = torch.Generator().manual_seed(6)
+    queries, gallery = torch.randn(13, 8, generator=generator), torch.randn(50, 8, generator=generator)
+    labels_q, labels_g = np.arange(13) % 4, np.arange(50) % 4
+    scores = F.normalize(queries, dim=-1) @ F.normalize(gallery, dim=-1).T
+    found = label_precisions(queries, gallery, labels_q, labels_g, block=block)
+    assert found.dtype == np.float64
+    assert np.allclose(found, naive(scores, labels_q, labels_g))
+    assert found.mean() == label_retrieval(queries, gallery, labels_q, labels_g).mean_average_precision.mean
+
+
+@pytest.mark.parametrize("block", [1, 3, None])
+def test_a_querys_own_row_may_stand_anywhere(block):
+    """Queries are rows of a shuffled gallery: the same as all against all, query by query."""
+    generator = torch.Generator().manual_seed(7)
+    features, labels = torch.randn(24, 6, generator=generator), np.arange(24) % 3
+    scores = F.normalize(features, dim=-1) @ F.normalize(features, dim=-1).T
+    expected = naive(scores, labels, labels, exclude_self=True)
+    own = np.arange(24)
+    assert np.allclose(label_precisions(features, features, labels, labels, own=own, block=block), expected)
+    order = np.random.default_rng(0).permutation(24)
+    place, some = np.argsort(order), [5, 2, 19, 2]
+    found = label_precisions(features[some], features[order], labels[some], labels[order], own=place[some], block=block)
+    assert np.allclose(found, expected[some])
+    for kind in (list, torch.as_tensor, lambda rows: np.asarray(rows, dtype=np.int32)):
+        again = label_precisions(features, features, labels, labels, own=kind(own.tolist()))
+        assert np.allclose(again, expected)
+    tensor = torch.from_numpy(labels)
+    assert np.allclose(label_precisions(features, features, tensor, tensor, own=own), expected)
+
+
+def test_own_rows_do_not_count_as_found():
+    features, labels = torch.eye(6).repeat(1, 1), np.arange(6) % 2
+    scores = F.normalize(features, dim=-1) @ F.normalize(features, dim=-1).T
+    with_itself = label_precisions(features, features, labels, labels)
+    without = label_precisions(features, features, labels, labels, own=np.arange(6))
+    assert np.allclose(without, naive(scores, labels, labels, exclude_self=True))
+    assert (with_itself > without).all()
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ([0, 1, 2], r"own of shape \(3,\); give one row of 0 … 5 for each query"),
+        ([0, 1, 2, 6], "give one row of 0 … 5"),
+        ([-1, 1, 2, 3], "give one row of 0 … 5"),
+        ([0.0, 1.0, 2.0, 3.0], "give one row of 0 … 5"),
+        ([True, True, True, True], "give one row of 0 … 5"),
+        ([[0], [1], [2], [3]], r"own of shape \(4, 1\)"),
+        ([1, 1, 2, 3], "own names a row of another label than its query"),
+    ],
+)
+def test_own_rows_that_are_refused(own, message):
+    labels_q, labels_g = np.arange(4) % 2, np.arange(6) % 2
+    features = torch.randn(6, 3, generator=torch.Generator().manual_seed(8))
+    with pytest.raises(ValueError, match=message):
+        label_precisions(features[:4], features, labels_q, labels_g, own=own)
+
+
+def test_precisions_that_are_refused():
+    features = torch.randn(4, 3, generator=torch.Generator().manual_seed(9))
+    with pytest.raises(ValueError, match=r"query 3, label '2', has nothing right .* \(1 of 4\)"):
+        label_precisions(features, features, [1, 1, 1, 2], [1, 1, 1, 2], own=[0, 1, 2, 3])
+    assert label_precisions(features, features, [1, 1, 1, 2], [1, 1, 1, 2]).shape == (4,)
+    with pytest.raises(ValueError, match="for 4 rows"):
+        label_precisions(features, features, [1, 1, 1], [1, 1, 1, 1], own=[0, 1, 2])
+    with pytest.raises(ValueError, match="zeros, which has no direction"):
+        label_precisions(torch.zeros(4, 3), features, [1, 1, 1, 1], [1, 1, 1, 1], own=[0, 1, 2, 3])

@@ -21,6 +21,7 @@ from workbench.evaluation.geometry import modality_gap as modality_gap
 from workbench.evaluation.geometry import uniformity as uniformity
 from workbench.evaluation.label_retrieval import LabelRetrieval as LabelRetrieval
 from workbench.evaluation.label_retrieval import average_precisions as average_precisions
+from workbench.evaluation.label_retrieval import label_precisions as label_precisions
 from workbench.evaluation.label_retrieval import label_retrieval as label_retrieval
 from workbench.evaluation.label_retrieval import mean_average_precision as mean_average_precision
 from workbench.evaluation.label_retrieval import precision_at_k as precision_at_k

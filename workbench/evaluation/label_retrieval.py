@@ -103,6 +103,43 @@ def label_retrieval(
     return LabelRetrieval(found.pop("ap"), found, chance, len(queries), len(gallery))
 
 
+def label_precisions(
+    queries: Tensor, gallery: Tensor, labels_q, labels_g, *, own: Sequence[int] | None = None, block: int | None = None
+) -> np.ndarray:
+    """Average precision of each query by cosine: features (Q, d) and (G, d), labels (Q,) and (G,) → (Q,) float64.
+
+    For paired comparisons of two embeddings of the same items. `own` (Q,) names the gallery row that is the query itself
+    and does not count. Ties and errors as in `label_retrieval`; ValueError also for an `own` outside the gallery, or of
+    another label than its query.
+    """
+    queries, gallery = as_features(queries, gallery)
+    right, _ = _right(len(queries), len(gallery), labels_q, labels_g, False, queries.device)
+    self_of = None
+    if own is not None:
+        rows = _own(own, labels_q, labels_g)
+        _check_counts(right.counts.cpu().numpy() - 1, np.asarray(labels_q))
+        rows = rows.to(queries.device)
+        self_of = lambda start, stop: rows[start:stop]  # noqa: E731
+    return _measures(feature_blocks(queries, gallery, right, block, 20), right, len(gallery), (), self_of, ROUNDING)[
+        "ap"
+    ]
+
+
+def _own(own, labels_q, labels_g) -> Tensor:
+    rows = torch.as_tensor(own)
+    labels_q, labels_g = np.asarray(labels_q), np.asarray(labels_g)
+    if (
+        rows.shape != (len(labels_q),)
+        or rows.dtype.is_floating_point
+        or rows.dtype == torch.bool
+        or not bool(((rows >= 0) & (rows < len(labels_g))).all())
+    ):
+        raise ValueError(f"own of shape {tuple(rows.shape)}; give one row of 0 … {len(labels_g) - 1} for each query")
+    if (labels_g[rows.numpy()] != labels_q).any():
+        raise ValueError("own names a row of another label than its query; it has to be the query itself")
+    return rows.long()
+
+
 def _measures(
     blocks: Iterable[Block], right: Right, gallery: int, ks: Sequence[int], own: Callable | None, tie: float
 ) -> dict:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import ceil, isfinite
 from numbers import Integral
 
@@ -21,7 +21,10 @@ _MAX_BYTES = 64 << 20  # what the scores of a block of test items may take
 
 @dataclass(frozen=True)
 class Probe(Record):
-    """Accuracy of a probe over n test items; `majority` is what naming the test items' most frequent class would earn."""
+    """Accuracy of a probe over n test items; `majority` is what naming the test items' most frequent class would earn.
+
+    `right` (n,) says which items, for paired comparisons.
+    """
 
     method: str
     accuracy: Interval
@@ -29,6 +32,7 @@ class Probe(Record):
     n_train: int
     n: int
     classes: int
+    right: np.ndarray = field(default=None, repr=False, compare=False)
 
     def table(self) -> Table:
         header = ("probe", "accuracy [95 %]", "majority", "train", "n", "classes")
@@ -174,9 +178,10 @@ class _Data:
             scores, own = score(self.test[start : start + block]), self.y_test[start : start + block, None]
             mine = scores.gather(1, own)
             right.append((scores >= mine - tie).sum(1) == 1)
-        accuracy = share(torch.cat(right), seed=seed)
+        right = torch.cat(right).cpu().numpy()
+        accuracy = share(right, seed=seed)
         majority = float(self.y_test.bincount().max() / len(self.y_test))
-        return Probe(method, accuracy, majority, len(self.train), len(self.test), self.classes)
+        return Probe(method, accuracy, majority, len(self.train), len(self.test), self.classes, right)
 
 
 def _prepared(train: Tensor, train_labels, test: Tensor, test_labels) -> _Data:

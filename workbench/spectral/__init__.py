@@ -1,0 +1,31 @@
+"""What the two projectors do together, and what is left when a band of their directions is kept (IsoCLIP, arXiv 2603.19862)."""
+
+from workbench.spectral.baselines import Readout as Readout
+from workbench.spectral.baselines import ReadoutSummary as ReadoutSummary
+from workbench.spectral.baselines import ReadoutTable as ReadoutTable
+from workbench.spectral.baselines import compare_readouts as compare_readouts
+from workbench.spectral.baselines import pooled as pooled
+from workbench.spectral.baselines import readouts as readouts
+from workbench.spectral.baselines import stacked as stacked
+from workbench.spectral.choice import NONE as NONE
+from workbench.spectral.choice import BandChoice as BandChoice
+from workbench.spectral.choice import BandSweep as BandSweep
+from workbench.spectral.choice import JudgedBand as JudgedBand
+from workbench.spectral.choice import band_grid as band_grid
+from workbench.spectral.choice import band_sweep as band_sweep
+from workbench.spectral.choice import judged as judged
+from workbench.spectral.defaults import AUTHOR_BANDS as AUTHOR_BANDS
+from workbench.spectral.defaults import author_band as author_band
+from workbench.spectral.defaults import largest_gap as largest_gap
+from workbench.spectral.defaults import three_bands as three_bands
+from workbench.spectral.defaults import usual_band as usual_band
+from workbench.spectral.defaults import windows as windows
+from workbench.spectral.operators import inter_modal_operator as inter_modal_operator
+from workbench.spectral.operators import intra_modal_operator as intra_modal_operator
+from workbench.spectral.overlap import Overlap as Overlap
+from workbench.spectral.overlap import overlap as overlap
+from workbench.spectral.spectrum import Band as Band
+from workbench.spectral.spectrum import BandReader as BandReader
+from workbench.spectral.spectrum import ProjectorSpectrum as ProjectorSpectrum
+from workbench.spectral.spectrum import band_weights as band_weights
+from workbench.spectral.spectrum import decompose as decompose
