@@ -19,6 +19,7 @@ _NAMES = {
     "image_tower": "models.towers",
     "text_tower": "models.towers",
     "AlignmentPanel": "panels.alignment",
+    "SpectrumPanel": "panels.spectrum",
     "load_benchmark": "data.benchmarks",
     "list_benchmarks": "data.benchmarks",
 }
@@ -33,12 +34,15 @@ _MODULES = (
     "hackability",
     "hardware",
     "heads",
+    "intra_modal",
+    "inversion",
     "losses",
     "matching",
     "memory",
     "models",
     "panels",
     "plots",
+    "spectral",
     "store",
     "training",
 )
