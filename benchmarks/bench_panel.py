@@ -1,10 +1,15 @@
-"""A new phrase on an encoded photo: from the caption's change to the last message for the browser."""
+"""A new phrase on an encoded photo, and a band moved over 5,000 pictures: from the change to the messages for the browser."""
 
 import statistics
+import time
+from types import SimpleNamespace
 
+import numpy as np
+import torch
 from timing import row, seconds
 
 import workbench as wb
+from workbench.features import Projector
 
 THINGS, PLACES = (
     ("red cup", "small dog", "old tripod", "wheel", "man with a hat", "sky"),
@@ -19,3 +24,35 @@ panel.caption.value = "something to warm up on"
 times = sorted(seconds(lambda phrase=phrase: setattr(panel.caption, "value", phrase)) for phrase in PHRASES)
 measured = f"median {1000 * statistics.median(times):.0f} ms, slowest {1000 * times[-1]:.0f} ms, n = {len(times)}"
 row("new phrase, 14 × 14 patches, redrawn", measured, "≤ 200 ms")
+
+# The spectrum panel: from a slider's move to the list, and to the last message. Synthetic features, tiny pictures.
+
+N, D_IN, D = 5000, 768, 512
+numbers = torch.Generator().manual_seed(0)
+W_i, W_t = (torch.randn(D, width, generator=numbers) / width**0.5 for width in (D_IN, D))
+kinds = torch.arange(N) % 200
+pre = torch.randn(200, D_IN, generator=numbers)[kinds] + 2 * torch.randn(N, D_IN, generator=numbers)
+tiny = np.random.default_rng(0).integers(0, 256, (N, 24, 24, 3), dtype=np.uint8)
+synthetic = SimpleNamespace(
+    name="synthetic", card=SimpleNamespace(source=""), image_projector=Projector(W_i), text_projector=Projector(W_t)
+)
+spectrum_panel = wb.SpectrumPanel(synthetic, list(tiny), kinds, pre=pre, band=(0, 0))
+spectrum_panel.strict = True
+listed = []
+spectrum_panel.lists.observe(lambda _: listed.append(time.perf_counter()), names="value")
+
+
+def move(slider, value: int) -> tuple[float, float]:
+    """Seconds until the list stands, and until everything does."""
+    start = time.perf_counter()
+    slider.value = value
+    return listed[-1] - start, time.perf_counter() - start
+
+
+moves = [(spectrum_panel.k_top, k) for k in range(5, 205, 10)] + [
+    (spectrum_panel.k_bottom, k) for k in range(5, 205, 10)
+]
+to_list, to_end = (sorted(times) for times in zip(*(move(*each) for each in moves), strict=True))
+for what, times, target in (("list", to_list, "≤ 100 ms"), ("all", to_end, "none")):
+    measured = f"median {1000 * statistics.median(times):.0f} ms, slowest {1000 * times[-1]:.0f} ms, n = {len(times)}"
+    row(f"band moved, {N} pictures: {what}", measured, target)

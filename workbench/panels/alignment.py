@@ -16,6 +16,7 @@ from workbench.data.pictures import Picture, open_picture
 from workbench.data.vocabulary import EVERYDAY_WORDS
 from workbench.matching.words import WordMaps, vectors_in_context, word_maps
 from workbench.panels.guard import guarded
+from workbench.panels.shell import Shell
 from workbench.plots import maps as plot
 from workbench.plots.theme import shortened
 from workbench.records import rounded
@@ -60,13 +61,11 @@ class View:
     everyday: tuple[tuple[str, float], ...]
 
 
-class AlignmentPanel:
+class AlignmentPanel(Shell):
     """Choose a picture, type a caption, press a word; click a patch (or choose it from the list) to see what answers it.
 
     `compute(state)` works without a browser. Errors land in the status line and leave the last good view in place.
     """
-
-    strict = False  # tests set it: errors are raised as well as shown
 
     def __init__(self, model: DualEncoder, *, picture: str = "camera", caption: str | None = None):
         self.model = model
@@ -280,22 +279,6 @@ class AlignmentPanel:
         self.figure = go.FigureWidget(plot.figure(spec))
         self.figure.data[1].on_click(self._clicked)
         self._frame.children = [self.figure]
-
-    def _quietly(self, control: W.Widget, **values) -> None:
-        """Change a control from here, without taking it for a choice of the user."""
-        self._listening = False
-        try:
-            for name, value in values.items():  # options before value, or the old value is checked against them
-                setattr(control, name, value)
-        finally:
-            self._listening = True
-
-    def say(self, message: str, *, error: bool = False) -> None:
-        """The status line: announced by screen readers; an error says so in words, not by colour alone."""
-        label = "<strong>Not shown:</strong> " if error else ""
-        self.status.value = (
-            f'<p role="status" aria-live="polite" dir="auto" style="margin:0">{label}{escape(message)}</p>'
-        )
 
     def _repr_mimebundle_(self, **kwargs):
         view = self.view.state if self.view else None
