@@ -24,6 +24,7 @@ _NAMES = {
     "list_benchmarks": "data.benchmarks",
 }
 _MODULES = (
+    "aligning",
     "benchmark",
     "claims",
     "controlled",
@@ -40,6 +41,7 @@ _MODULES = (
     "matching",
     "memory",
     "models",
+    "optim",
     "panels",
     "plots",
     "spectral",

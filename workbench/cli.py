@@ -54,6 +54,13 @@ def _parser() -> argparse.ArgumentParser:
     extract.add_argument("--workers", type=int, help="processes on Ray (default: GPUs, else cores)")
     extract.set_defaults(run=_extract)
 
+    train = commands.add_parser("train", help="train a head on embeddings that `extract` wrote; also under torchrun")
+    train.add_argument("what", choices=("sail",), help="sail: light heads on two frozen towers")
+    train.add_argument(
+        "--config", type=Path, required=True, help="a JSON file: images, texts, out, and the run's fields"
+    )
+    train.set_defaults(run=_train)
+
     reproduce = commands.add_parser(
         "reproduce", help="run every notebook headless, store its outputs, print the claims"
     )
@@ -106,6 +113,12 @@ def _extract(arguments) -> None:
     )
     written = "" if arguments.out is None else f"\nwritten to {found.save(arguments.out)}"
     print(f"{found}\nkept in {store.root}{written}")
+
+
+def _train(arguments) -> None:
+    from workbench.aligning import run_job
+
+    run_job(arguments.config, say=print)
 
 
 def _reproduce(arguments) -> None:

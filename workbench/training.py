@@ -28,7 +28,8 @@ def train(
     run: Mapping | None = None,
     every: int = 200,
     at: Collection[int] = (),
-    on_step: Callable[[int], None] = lambda step: None,
+    on_step: Callable[[int], bool | None] = lambda step: None,
+    keeps: bool = True,
     title: str = "training",
 ) -> list[float]:
     """Take `steps` steps down `loss(step)` and return the loss of each.
@@ -37,14 +38,17 @@ def train(
     on Ctrl-C once the step is finished, and a later call with the same arguments goes on from it: to the same weights, where
     `loss` depends on its step and torch's random state alone. `run` is what makes this run this run (JSON: a configuration,
     digests); a folder of another is refused. `on_step(n)` is called after n steps for every n in `at`, in a resumed run only
-    for those not passed yet. Raises ValueError for a loss that is not finite, a folder of another run, or no steps.
+    for those not passed yet; where it returns True the run ends there, and a later call adds nothing. `keeps` False reads the
+    folder and leaves it alone: one process of several writes. Raises ValueError for a loss that is not finite, a folder of
+    another run, or no steps.
     """
     if steps < 1 or every < 1:
         raise ValueError(f"steps={steps}, every={every}; give one or more of each")
     described = json.loads(json.dumps({"steps": steps, "optimiser": type(optimiser).__name__, **(run or {})}))
     rates = [group["lr"] for group in optimiser.param_groups]
     try:
-        losses = _restore(Path(folder), module, optimiser, described) if folder else []
+        losses, ended = _restore(Path(folder), module, optimiser, described) if folder else ([], False)
+        steps = len(losses) if ended else steps
         with bar(what=title, total=steps) as shown, _asked_to_stop() as stop:
             shown.update(len(losses))
             for step in range(len(losses), steps):
@@ -52,10 +56,11 @@ def train(
                     group["lr"] = rate * factor(step)
                 losses.append(_step(loss, step, optimiser))
                 shown.update()
-                if step + 1 in at:
-                    on_step(step + 1)
-                if folder and ((step + 1) % every == 0 or step + 1 == steps or stop.is_set()):
-                    _keep(Path(folder), module, optimiser, losses, described)
+                ended = step + 1 in at and on_step(step + 1) is True
+                if folder and keeps and ((step + 1) % every == 0 or step + 1 == steps or ended or stop.is_set()):
+                    _keep(Path(folder), module, optimiser, losses, described, ended)
+                if ended:
+                    break
                 if stop.is_set():
                     raise KeyboardInterrupt(f"stopped after step {step + 1} of {steps}; {_next_call(folder)}")
     finally:
@@ -99,7 +104,12 @@ def _step(loss: Callable[[int], Tensor], step: int, optimiser: torch.optim.Optim
 
 
 def _keep(
-    folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, losses: list[float], described: dict
+    folder: Path,
+    module: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    losses: list[float],
+    described: dict,
+    ended: bool = False,
 ) -> None:
     """Weights, optimiser, random state and losses in one file, written beside and renamed."""
     from safetensors.torch import save
@@ -108,6 +118,7 @@ def _keep(
     tensors = {f"module/{key}": value for key, value in module.state_dict().items()}
     tensors |= {f"optimiser/{i}/{key}": torch.as_tensor(v) for i, each in state.items() for key, v in each.items()}
     tensors |= {"losses": torch.tensor(losses, dtype=torch.float64), "random": torch.get_rng_state()}
+    tensors["ended"] = torch.tensor(ended)
     # clones: tied weights share their memory, which safetensors refuses
     whole = save({key: value.detach().cpu().clone() for key, value in tensors.items()}, {"run": json.dumps(described)})
     folder.mkdir(parents=True, exist_ok=True)
@@ -116,11 +127,11 @@ def _keep(
     beside.replace(folder / CHECKPOINT)
 
 
-def _restore(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, described: dict) -> list[float]:
-    """Put back what `_keep` wrote and return the losses so far; nothing where there is no checkpoint."""
+def _restore(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, described: dict) -> tuple:
+    """Put back what `_keep` wrote; the losses so far, and whether the run ended there. Nothing without a checkpoint."""
     file = folder / CHECKPOINT
     if not file.is_file():
-        return []
+        return [], False
     tensors, stored = _read(file)
     other = sorted(key for key in stored.keys() | described.keys() if stored.get(key) != described.get(key))
     if other:
@@ -129,7 +140,7 @@ def _restore(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, 
     module.load_state_dict({key.removeprefix("module/"): v for key, v in tensors.items() if key.startswith("module/")})
     _restore_optimiser(optimiser, tensors)
     torch.set_rng_state(tensors["random"])
-    return tensors["losses"].tolist()
+    return tensors["losses"].tolist(), bool(tensors.get("ended", False))
 
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict]:

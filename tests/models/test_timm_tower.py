@@ -117,6 +117,9 @@ def test_poolings(pixels):
         assert torch.equal(first(pixels)[1], states[:, 0])
         assert torch.equal(mean(pixels)[1], states[:, 1:].mean(1))
         assert torch.equal(mean(pixels)[0], states[:, 1:])
+        cells, pooled, _ = random_tower("test_vit", pooling="first+mean")(pixels)
+        assert torch.equal(pooled, torch.cat((states[:, 0], states[:, 1:].mean(1)), -1))
+        assert torch.equal(cells[:, 7], torch.cat((states[:, 0], states[:, 8]), -1))
     with pytest.raises(ValueError, match="test_vit2 has no class token"):
         random_tower("test_vit2", pooling="first")  # it has a register, which is none
 

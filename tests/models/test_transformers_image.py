@@ -175,8 +175,26 @@ def test_poolings(tmp_path, pixels):
         assert torch.allclose(mean(pixels)[1], own_states("registers", model, pixels)[:, 4:].mean(1), atol=1e-6)
     assert mean.notes == ("image pooled by the mean of the patches",)
     save(tmp_path, "ijepa")
-    with pytest.raises(ValueError, match="has no class token"):
-        image_tower(f"transformers:{tmp_path}", pooling="first")
+    for pooling in ("first", "first+mean"):
+        with pytest.raises(ValueError, match="has no class token"):
+            image_tower(f"transformers:{tmp_path}", pooling=pooling)
+
+
+@pytest.mark.parametrize("name", ["dinov2", "registers"])
+def test_the_class_token_beside_the_patches(name, tmp_path, pixels):
+    """As SAIL reads DINOv2: twice as wide, registers left out, and cells that average to what is pooled."""
+    model = save(tmp_path, name)
+    tower = image_tower(f"transformers:{tmp_path}", pooling="first+mean")
+    with torch.no_grad():
+        states, (cells, pooled, grid) = own_states(name, model, pixels), tower(pixels)
+    patches = states[:, KINDS[name][2] :]
+    assert torch.equal(pooled, torch.cat((states[:, 0], patches.mean(1)), -1))
+    assert torch.equal(cells[:, 5], torch.cat((states[:, 0], patches[:, 5]), -1))
+    assert torch.allclose(cells.mean(1), pooled, atol=1e-6)
+    assert (tower.width, grid) == (64, (4, 4))
+    assert tower(pixels, layer=0)[1].shape == (2, 64)
+    assert tower.notes == ("image pooled by the class token beside the mean of the patches",)
+    assert tower.recipe != image_tower(f"transformers:{tmp_path}", pooling="mean").recipe
 
 
 def test_a_map_of_patches_that_shrinks_on_the_way(tmp_path):

@@ -12,7 +12,12 @@ from workbench.models.meta_pass import meta_twin
 from workbench.models.reading import layer_index
 
 LARGEST_INPUT = 2048  # px; beyond it a typing error is likelier than a wish
-POOLINGS = ("auto", "first", "mean")
+POOLINGS = ("auto", "first", "mean", "first+mean")
+POOL_WORDS = {
+    "first": "the class token",
+    "mean": "the mean of the patches",
+    "first+mean": "the class token beside the mean of the patches",
+}
 Read = tuple[Tensor, Tensor, tuple[int, int] | None]
 
 
@@ -113,5 +118,17 @@ def check_pooling(name: str, pooling: str, *, class_token: bool) -> None:
     """Raises ValueError for a pooling that does not exist or that a tower without a class token lacks."""
     if pooling not in POOLINGS:
         raise ValueError(f"pooling={pooling!r}; image towers pool by one of {', '.join(POOLINGS)}")
-    if pooling == "first" and not class_token:
-        raise ValueError(f"pooling='first': {name} has no class token; take 'mean' or 'auto'")
+    if "first" in pooling and not class_token:
+        raise ValueError(f"pooling={pooling!r}: {name} has no class token; take 'mean' or 'auto'")
+
+
+def pool(pooling: str, first: Tensor, patches: Tensor) -> tuple[Tensor, Tensor]:
+    """Cells (B, P, width) and pooled (B, width) of a class token (B, w) and patches (B, P, w), the class token as asked for.
+
+    "first+mean" is twice as wide: the class token beside each cell, and beside their mean (SAIL's reading of DINOv2, arXiv
+    2412.04616), so that cells still average to what is pooled.
+    """
+    if pooling == "first+mean":
+        beside = first[:, None].expand_as(patches)
+        return torch.cat((beside, patches), -1), torch.cat((first, patches.mean(1)), -1)
+    return patches, first if pooling == "first" else patches.mean(1)

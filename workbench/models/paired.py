@@ -27,13 +27,18 @@ class AlignmentHead(nn.Module):
     """An image head (…, d_i) → (…, d), a text head (…, d_t) → (…, d) and a temperature (`log_scale`, natural log).
 
     Each head is a module with `projector()`, as those of `workbench.heads`; one whose projector's weight may be replaced
-    says with `projection` where it is.
+    says with `projection` where it is. `logit_bias` is added to every logit; None, where the loss has no use for one, is no
+    parameter.
     """
 
-    def __init__(self, image: nn.Module, text: nn.Module, *, logit_scale: float = 20.0):
+    def __init__(
+        self, image: nn.Module, text: nn.Module, *, logit_scale: float = 20.0, logit_bias: float | None = None
+    ):
         super().__init__()
         self.image, self.text = image, text
         self.log_scale = nn.Parameter(torch.tensor(math.log(logit_scale)))
+        bias = None if logit_bias is None else nn.Parameter(torch.tensor(float(logit_bias)))
+        self.register_parameter("logit_bias", bias)
 
 
 class Tied(nn.ModuleDict):
@@ -90,6 +95,11 @@ class PairedEncoder(DualEncoder):
     @property
     def logit_scale(self) -> float:
         return self.head.log_scale.exp().item()
+
+    @property
+    def logit_bias(self) -> float:
+        bias = getattr(self.head, "logit_bias", None)
+        return 0.0 if bias is None else bias.item()
 
     @property
     def image_projector(self) -> Projector:

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from workbench.models.hub_errors import local_folder, said_clearly
-from workbench.models.image_tower import ImageTower, Read, check_pooling, split_prefix, square
+from workbench.models.image_tower import POOL_WORDS, ImageTower, Read, check_pooling, pool, split_prefix, square
 from workbench.models.meta_pass import meta_twin
 from workbench.models.weights import check_checkpoint, check_finite, weights_digest
 
@@ -23,7 +23,8 @@ class TimmTower(ImageTower):
 
     pooling "auto" is the model's own: `pooled` equals `forward_head(forward_features(x), pre_logits=True)`, and a cell is
     what that head makes of the cell alone, so that norms behind the pool (ConvNeXt) and attention pools reach cells too.
-    "first" takes the class token and "mean" the mean of the patches of `forward_features`, cells as they stand there.
+    "first" takes the class token and "mean" the mean of the patches of `forward_features`, cells as they stand there;
+    "first+mean" takes both, side by side, and puts the class token beside each cell too.
     """
 
     def __init__(self, name: str, trunk: nn.Module, *, source: str, pooling: str = "auto", notes: tuple[str, ...] = ()):
@@ -55,8 +56,8 @@ class TimmTower(ImageTower):
         self.prefix = 0 if self._is_map else self._count_prefix(states.shape[1], class_token)
         check_pooling(self.name, self.pooling, class_token=class_token)
         cells, pooled, _ = meta_twin(self).eval()(pixels)
-        if self.pooling == "mean" and not cells.shape[1]:
-            raise ValueError(f"pooling='mean': {self.name} keeps no patches to average; take 'auto'")
+        if "mean" in self.pooling and not cells.shape[1]:
+            raise ValueError(f"pooling={self.pooling!r}: {self.name} keeps no patches to average; take 'auto'")
         if pooled.ndim != 2:
             raise ValueError(
                 f"{self.name} pools nothing itself; give pooling='mean', or 'first' where it has a class token"
@@ -84,14 +85,14 @@ class TimmTower(ImageTower):
 
     def _pool_words(self) -> str:
         own = f"the model's own head ({getattr(self.trunk, 'global_pool', None) or 'its pool'})"
-        return {"auto": own, "first": "the class token", "mean": "the mean of the patches"}[self.pooling]
+        return {"auto": own, **POOL_WORDS}[self.pooling]
 
     def forward(self, pixels: Tensor, layer: int = -1) -> Read:
         states = self._states(pixels, self.block(layer))
         cells, grid = self._cells(states)
         if self.pooling == "auto":
             return self._alone(cells), self.trunk.forward_head(states, pre_logits=True), grid
-        return cells, states[:, 0] if self.pooling == "first" else cells.mean(1), grid
+        return *pool(self.pooling, states[:, 0], cells), grid
 
     def _states(self, pixels: Tensor, block: int | None) -> Tensor:
         """`forward_features` of pixels, or the same as if the model ended after `block`."""

@@ -22,7 +22,8 @@ def image_tower(
     One of IMAGE_TOWERS; "timm:<architecture[.tag]>" for any timm model with `forward_features` (`weights` a .safetensors or
     .pt checkpoint), "timm:local-dir:<folder>", "timm:hf-hub:<org>/<repo>"; "transformers:<folder or hub id>" for ViT,
     DINO, DINOv2, ViT-MAE, I-JEPA and their like. `pretrained=False` leaves the weights random. `pooling`: "first" (class
-    token), "mean" (of the patches), "auto" (as the model was made: timm's own head; else the class token, else the mean).
+    token), "mean" (of the patches), "first+mean" (both side by side, twice as wide, as SAIL reads DINOv2), "auto" (as the
+    model was made: timm's own head; else the class token, else the mean).
     Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for missing files,
     ConnectionError where the hub would be needed and does not answer.
     """

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from workbench.models.hub_errors import local_folder, said_clearly
-from workbench.models.image_tower import ImageTower, Read, check_pooling, split_prefix, square
+from workbench.models.image_tower import POOL_WORDS, ImageTower, Read, check_pooling, pool, split_prefix, square
 from workbench.models.meta_pass import meta_twin
 from workbench.models.transformers_parts import block_states, blocks_and_norm, load_config, load_weights, recipe_of
 from workbench.models.weights import weights_digest
@@ -23,7 +23,8 @@ class TransformersImageTower(ImageTower):
     """A vision model of transformers behind the common interface.
 
     pooling "auto" is the class token where there is one, else the mean of the patches; `cells` are the patches after the
-    final norm. Sizes other than the native one are multiples of the patch, with positions interpolated by the model.
+    final norm, each beside the class token where both are pooled ("first+mean"). Sizes other than the native one are
+    multiples of the patch, with positions interpolated by the model.
     """
 
     def __init__(self, name: str, model: nn.Module, processor, *, pooling: str = "auto", notes: tuple[str, ...] = ()):
@@ -41,9 +42,9 @@ class TransformersImageTower(ImageTower):
         class_token = self.prefix > registers
         check_pooling(name, pooling, class_token=class_token)
         self.pooling = pooling if pooling != "auto" else "first" if class_token else "mean"
+        self.width *= 2 if self.pooling == "first+mean" else 1
         self.recipe = recipe_of(model, self.pooling)
-        words = {"first": "the class token", "mean": "the mean of the patches"}[self.pooling]
-        self.notes = (f"image pooled by {words}", *notes)
+        self.notes = (f"image pooled by {POOL_WORDS[self.pooling]}", *notes)
 
     def _measure(self) -> None:
         """Prefix tokens, width, readable blocks and the final norm, from one pass over shapes."""
@@ -64,8 +65,7 @@ class TransformersImageTower(ImageTower):
         states = block_states(self.model, self._norm(), self.block(layer), **self._inputs(pixels))
         if self._norms_late:
             states = self.model.post_layernorm(states)
-        cells = states[:, self.prefix :]
-        pooled = states[:, 0] if self.pooling == "first" else cells.mean(1)
+        cells, pooled = pool(self.pooling, states[:, 0], states[:, self.prefix :])
         return cells, pooled, self._grid_of(pixels, cells.shape[1])
 
     def _norm(self) -> nn.Module | None:
