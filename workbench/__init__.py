@@ -20,6 +20,7 @@ _NAMES = {
     "text_tower": "models.towers",
     "AlignmentPanel": "panels.alignment",
     "SpectrumPanel": "panels.spectrum",
+    "TrainingPanel": "panels.training",
     "load_benchmark": "data.benchmarks",
     "list_benchmarks": "data.benchmarks",
 }
