@@ -32,7 +32,7 @@ def test_the_planted_band_is_chosen_and_wins_on_items_that_chose_nothing(feature
     spectrum, choosing, judging = features
     named = named_bands("nobody's", spectrum, "image")
     found = measure_features(spectrum, choosing, judging, named)
-    assert list(found.bands) == ["authors' shares", "largest gaps", CHOSEN]
+    assert list(found.bands) == ["ViT-B/32's shares", "largest gaps", CHOSEN]
     assert found.bands[CHOSEN] == found.choice.band == found.sweep.best
     assert sum(np.abs(np.subtract(found.choice.band, (8, 8)))) <= 2  # of 100 items
     assert found.sweep.precisions.shape[1] == 100
@@ -50,7 +50,13 @@ def test_the_judging_set_has_no_part_in_the_choice(features):
     assert np.array_equal(one.sweep.precisions, other.sweep.precisions)
     assert str(one.readouts) != str(other.readouts)
     again = readouts(spectrum, choosing[0], {CHOSEN: one.choice.band})
-    assert str(compare_readouts(again, *judging)) == str(one.readouts)
+    again = compare_readouts(again, *judging)
+    for name, found in again.precisions.items():
+        assert np.array_equal(found, one.readouts.precisions[name])
+    assert set(one.readouts.precisions) - set(again.precisions) == {
+        "one projector, chosen by labels",
+        "without top components, chosen by labels",
+    }
 
 
 @pytest.mark.parametrize(("modality", "make"), [("image", scene_pictures), ("text", scene_captions)])
@@ -76,7 +82,7 @@ def test_without_class_names_that_row_is_left_out(model):
 
 def test_one_set_cannot_choose_and_judge(model):
     data = scene_captions(40, 1)
-    with pytest.raises(ValueError, match="choosing and judging are the same set; split it"):
+    with pytest.raises(ValueError, match="choosing and judging share items; split one set"):
         measure(model, data, data, modality="text")
 
 
@@ -94,8 +100,8 @@ def test_bands_without_labels(features):
     spectrum = features[0]
     assert named_bands("open_clip:ViT-B-32/openai", spectrum, "image")["authors' band"] == (150, 50)
     assert named_bands("open_clip:ViT-B-32/openai", spectrum, "text")["authors' band"] == (20, 100)
-    assert named_bands("scenes-clip", spectrum, "image")["authors' shares"] == (9, 3)
-    assert named_bands("scenes-clip", spectrum, "text")["authors' shares"] == (1, 6)
+    assert named_bands("scenes-clip", spectrum, "image")["ViT-B/32's shares"] == (9, 3)
+    assert named_bands("scenes-clip", spectrum, "text")["ViT-B/32's shares"] == (1, 6)
 
 
 def test_bands_without_labels_fit_a_joint_space_that_is_narrow():
@@ -140,3 +146,30 @@ def test_the_published_setting_needs_its_folder(tmp_path):
         intra_modal.cub(tmp_path / "nowhere")
     claim = intra_modal.cub_claim(None)
     assert claim.measured is None
+
+
+def test_pictures_of_one_file_cannot_choose_and_judge(model, tmp_path):
+    data = labelled("a", [tmp_path / name for name in "abcd"], [0, 1, 0, 1], at_least=2)
+    with pytest.raises(ValueError, match="share items"):
+        measure(model, data, data[[0, 1, 2, 3]])
+
+
+def test_a_label_that_comes_once_is_refused_before_anything_is_encoded(model, tmp_path):
+    one, two = (labelled(name, [tmp_path / f"{name}{k}" for k in range(4)], [0, 1, 0, 1], at_least=2) for name in "ab")
+    with pytest.raises(ValueError, match="label '0' comes once in b"):
+        measure(model, one, two[[0, 1, 3]])
+    with pytest.raises(ValueError, match="modality='images'"):
+        measure(model, one, two, modality="images")
+
+
+def test_it_says_whether_the_chosen_band_helped(features):
+    found = measure_features(*features, {})
+    assert found.verdict == "better"
+    assert "chosen by labels, on other items: better" in str(found)
+
+
+def test_a_sweep_of_some_queries(features):
+    spectrum, choosing, judging = features
+    found = measure_features(spectrum, choosing, judging, {}, most=30)
+    assert found.sweep.precisions.shape[1] == 30
+    assert found.readouts.precisions["plain"].shape[1] == 100, "all judge"

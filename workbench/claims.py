@@ -17,9 +17,10 @@ VERDICTS = ("reproduced", "not at this scale", "contradicted", "needs weights")
 class Claim:
     """One claim with its measurement; `verdict` is computed, never typed in.
 
-    kind "direction": the sign of `expected` is claimed; "equivalence": |measured - expected| ≤ margin over the whole
-    interval; "exact": |measured - expected| ≤ margin. `seeds` holds the measurement of every seed, `interval` the 95 %
-    interval over n items, `scale` what was measured on. `measured` None: a model or data set is missing here.
+    kind "direction": the sign of `expected` is claimed (the paper's number, or 1 or -1 where it has none); "equivalence":
+    |measured - expected| ≤ margin over the whole interval; "exact": |measured - expected| ≤ margin. `seeds` holds the
+    measurement of every seed, `interval` the 95 % interval over n items, `scale` what was measured on. `measured` None: a
+    model or data set is missing here.
     """
 
     id: str
@@ -107,7 +108,8 @@ def _row(claim: Claim) -> tuple[str, ...]:
     measured = "–" if claim.measured is None else f"{claim.measured:+.3f}"
     if claim.interval is not None:
         measured += f" [{claim.interval[0]:+.3f}, {claim.interval[1]:+.3f}]"
-    expected = (
-        f"{claim.expected:+.4g}" if claim.kind != "direction" else ("above 0" if claim.expected > 0 else "below 0")
-    )
+    expected = f"{claim.expected:+.4g}"
+    if claim.kind == "direction":  # 1 stands for a sign without a number
+        sign = "above 0" if claim.expected > 0 else "below 0"
+        expected = sign if abs(claim.expected) == 1 else f"{sign} ({expected})"
     return (claim.id, claim.statement, expected, measured, f"{claim.n}, {len(claim.seeds)}", claim.scale, claim.verdict)

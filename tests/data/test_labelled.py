@@ -251,3 +251,19 @@ def test_crops_of_photos():
     assert len({picture.tobytes() for picture in found.items}) == len(found)
     again = augmented_photos(4)
     assert [each.tobytes() for each in found.items[:8]] == [each.tobytes() for each in again.items[:8]]
+
+
+def test_splits_are_no_classes(tmp_path):
+    for split in ("train", "test"):
+        (tmp_path / split / "cat").mkdir(parents=True)
+        for k in range(4):
+            Image.new("RGB", (8, 8)).save(tmp_path / split / "cat" / f"{k}.png")
+    with pytest.raises(ValueError, match="test, train, which are splits; give one of them"):
+        class_folders(tmp_path)
+
+
+def test_captions_of_a_scene_are_a_group():
+    data = scene_captions(40, 1, "shape", wordings=4)
+    assert len(set(data.groups)) <= 10
+    half = data[np.arange(0, len(data), 2)]
+    assert np.array_equal(half.groups, data.groups[::2])

@@ -248,9 +248,9 @@ def small(title="Readouts", *, kept="12", shift=0.0):
 def test_the_text_of_a_table():
     assert str(small()).splitlines() == [
         "Readouts: mAP, percent; 4 queries",
-        "readout  directions  mAP [95 %]            minus plain [95 %]    by seed",
+        "readout  directions  mAP [95 %]            minus plain [95 %]    by seed  than plain",
         "plain    16          40.00 [25.00, 55.00]",
-        "band     12          50.00 [35.00, 65.00]  10.00 [10.00, 10.00]  +10.0",
+        "band     12          50.00 [35.00, 65.00]  10.00 [10.00, 10.00]  +10.0    better",
     ]
 
 
@@ -311,3 +311,42 @@ def test_rows_are_scored_by_cosine_of_items_other_than_themselves(compared):
     first = labels[scores.argmax(1).numpy()] == labels
     assert (table.precisions["plain"][0][~first] < 1).all()
     assert table.precisions["plain"][0][first].mean() > table.precisions["plain"][0][~first].mean()
+
+
+def test_rivals_that_choose_by_the_same_labels():
+    from workbench.data.planted import planted
+    from workbench.spectral import tuned_readouts
+
+    made = planted(classes=10, each=20, seed=3)
+    spectrum = decompose(made.W_i, made.W_t, rank="numerical")
+    one, components = tuned_readouts(spectrum, made.pre, made.labels)
+    assert (one.name, components.name) == (
+        "one projector, chosen by labels",
+        "without top components, chosen by labels",
+    )
+    gains = torch.linalg.svdvals(one.embeddings[0](torch.eye(48, dtype=torch.float64)))
+    assert int((gains > 1e-9).sum()) == one.kept, "a band of that many directions of W_i alone"
+    found = compare_readouts([*readouts(spectrum, made.pre, {}), one, components], made.pre, made.labels)
+    for name in (one.name, components.name):
+        assert found.difference(name).mean > -1e-9, "no filtering was among the choices"
+
+
+def test_groups_are_drawn_together():
+    pre = torch.randn(40, 16, generator=torch.Generator().manual_seed(0), dtype=torch.float64).repeat_interleave(4, 0)
+    pre = pre + 0.01 * torch.randn(160, 16, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    labels, scenes = np.arange(160) // 4 % 5, np.arange(160) // 4
+    W = torch.randn(16, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    found = readouts(decompose(W, W), pre, {"some": (2, 2)})
+    alone, together = (compare_readouts(found, pre, labels, groups=groups) for groups in (None, scenes))
+    widths = [
+        table.difference("IsoCLIP, some").high - table.difference("IsoCLIP, some").low for table in (alone, together)
+    ]
+    assert widths[1] > 1.5 * widths[0]
+    both = pooled([together, together])
+    assert len(set(both.groups)) == 80
+
+
+def test_nothing_to_put_together():
+    for put in (pooled, stacked):
+        with pytest.raises(ValueError, match="no tables"):
+            put([])

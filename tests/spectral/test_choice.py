@@ -120,7 +120,7 @@ def test_a_sweep_refuses_what_cannot_be_read():
         band_sweep(spectrum, pre, labels, bands=[(12, 12)])
     with pytest.raises(ValueError, match="query 0, label 'a', has nothing right"):
         band_sweep(spectrum, pre, list("abbbbbbb"), bands=[(0, 0)])
-    with pytest.raises(ValueError, match="for 8 rows"):
+    with pytest.raises(ValueError, match="for 8 items"):
         band_sweep(spectrum, pre, labels[:5], bands=[(0, 0)])
     with pytest.raises(ValueError, match=r"\(N, 24\)"):
         band_sweep(spectrum, pre[:, 1:], labels)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from workbench.spectral import AUTHOR_BANDS, author_band, decompose, largest_gap, usual_band
+from workbench.spectral import AUTHOR_BANDS, author_band, decompose, largest_gap, three_bands, usual_band, windows
 from workbench.spectral.spectrum import Band
 
 
@@ -33,21 +33,47 @@ def test_how_many_directions_the_authors_keep(name, r, kept):
     assert {modality: r - sum(band) for modality, band in AUTHOR_BANDS[name].items()} == kept
 
 
-def test_the_usual_shares():
-    assert usual_band(512) == (150, 50)
-    assert usual_band(512, "text") == (20, 100)
-    for r in range(1, 900):
-        for modality in ("image", "text"):
-            assert sum(usual_band(r, modality)) < r
-    with pytest.raises(ValueError, match="modality='audio'"):
-        usual_band(512, "audio")
-
-
 def spectrum_of(values, more=0):
     """Projectors with these singular values, and `more` columns that both sides map to zero."""
     matrix = torch.diag(torch.tensor(values, dtype=torch.float64))
     matrix = torch.cat([matrix, torch.zeros(len(values), more, dtype=torch.float64)], 1)
     return decompose(matrix, torch.cat([torch.eye(len(values)), torch.zeros(len(values), more)], 1).double())
+
+
+def test_the_usual_shares():
+    spectrum = spectrum_of(torch.linspace(1, 0.1, 512).tolist())
+    assert usual_band(spectrum) == (150, 50)
+    assert usual_band(spectrum, "text") == (20, 100)
+    with pytest.raises(ValueError, match="modality='audio'"):
+        usual_band(spectrum, "audio")
+
+
+@pytest.mark.parametrize("more", [0, 5])
+@pytest.mark.parametrize("r", [1, 2, 5, 8, 33])
+def test_rules_count_what_carries_something(r, more):
+    spectrum = spectrum_of(torch.linspace(1, 0.1, r).tolist(), more)
+    assert (spectrum.r, spectrum.rank) == (r + more, r)
+    for modality in ("image", "text"):
+        spectrum.check(*usual_band(spectrum, modality))
+    cut = windows(spectrum, min(4, r)).values()
+    for band in cut:
+        spectrum.check(*band)
+    first = [band.k_top for band in cut]
+    ends = [spectrum.rank if not band.k_bottom else spectrum.r - band.k_bottom for band in cut]
+    assert first == [0, *ends[:-1]]
+    assert ends[-1] == r
+    if r >= 4:
+        top, middle, bottom = three_bands(spectrum).values()
+        assert (top.k_top, bottom.k_bottom) == (0, 0)
+        assert spectrum.r - top.k_bottom == middle.k_top
+        assert spectrum.r - middle.k_bottom == bottom.k_top
+    with pytest.raises(ValueError, match=f"choose 1 to {r}"):
+        windows(spectrum, r + 1)
+
+
+def test_the_same_backbone_by_other_names():
+    assert author_band("transformers:openai/clip-vit-large-patch14") == (250, 200)
+    assert author_band("ViT-L-14/openai") == (250, 200)
 
 
 def test_the_largest_gaps():

@@ -16,19 +16,24 @@ SIDE = 64  # pixels of a drawn scene, the size that scenes-clip was trained on
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pictures (anything `encode_image` takes) or captions, a label for each, and how many were left out, with the reason."""
+    """Pictures (anything `encode_image` takes) or captions, a label for each, and how many were left out, with the reason.
+
+    `groups` (N,) names items that belong together, such as the captions of one picture; None where each stands alone.
+    """
 
     name: str
     items: tuple[Any, ...]
     labels: np.ndarray
     left_out: str = ""
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.items)
 
     def __getitem__(self, rows: Iterable[int]) -> Labelled:
         rows = np.asarray(rows)
-        return replace(self, items=tuple(self.items[row] for row in rows), labels=self.labels[rows])
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(self, items=tuple(self.items[row] for row in rows), labels=self.labels[rows], groups=groups)
 
     def halves(self, seed: int = 0) -> tuple[Labelled, Labelled]:
         """One half to choose on and one to judge on, every label in both. Raises ValueError where a label comes once."""
@@ -38,7 +43,7 @@ class Labelled:
         return self[np.sort(first)], self[np.sort(second)]
 
 
-def labelled(name: str, items: Sequence, labels: Sequence, *, at_least: int = 4) -> Labelled:
+def labelled(name: str, items: Sequence, labels: Sequence, *, at_least: int = 4, groups=None) -> Labelled:
     """Items of labels that come `at_least` times; 4 leave every item a partner in both `halves`.
 
     Raises ValueError for unequal lengths, or where fewer than two labels remain.
@@ -56,7 +61,9 @@ def labelled(name: str, items: Sequence, labels: Sequence, *, at_least: int = 4)
     left_out = (
         f"{int((~kept).sum())} items of {len(few)} labels that come fewer than {at_least} times" if len(few) else ""
     )
-    return Labelled(name, tuple(item for item, keep in zip(items, kept, strict=True) if keep), labels[kept], left_out)
+    groups = None if groups is None else np.asarray(groups)[kept]
+    items = tuple(item for item, keep in zip(items, kept, strict=True) if keep)
+    return Labelled(name, items, labels[kept], left_out, groups)
 
 
 def class_folders(root: str | Path, *, at_least: int = 4) -> Labelled:
@@ -79,6 +86,8 @@ def class_folders(root: str | Path, *, at_least: int = 4) -> Labelled:
         at_least=at_least,
     )
     loose = len(samples) - len(inside)
+    if set(found.labels) <= {"train", "test", "val", "valid", "validation"}:
+        raise ValueError(f"{root} holds {', '.join(sorted(set(found.labels)))}, which are splits; give one of them")
     said = (found.left_out, f"{loose} pictures outside the class directories" if loose else "")
     return replace(found, left_out="; ".join(filter(None, said)))
 
@@ -124,13 +133,14 @@ def scene_captions(n: int, seed: int, by: str = "object", *, wordings: int = 4) 
 
     if not 1 <= wordings <= len(TEMPLATES):
         raise ValueError(f"wordings={wordings}; choose 1 to {len(TEMPLATES)}")
-    label, rng, items, labels = _label(by), np.random.default_rng(seed), [], []
-    for scene in scenes(-(-n // wordings), seed, kind="pair"):
+    label, rng, items, labels, groups = _label(by), np.random.default_rng(seed), [], [], []
+    for number, scene in enumerate(scenes(-(-n // wordings), seed, kind="pair")):
         for place, template in enumerate(rng.permutation(len(TEMPLATES))[:wordings]):
             things = scene.things[::-1] if place % 2 else scene.things
             items.append(replace(scene, template=TEMPLATES[template], things=things).caption)
             labels.append(label(scene))
-    return labelled(f"captions by {by}", items, labels, at_least=2)
+            groups.append(number)
+    return labelled(f"captions by {by}", items, labels, at_least=2, groups=groups)
 
 
 def class_captions() -> Labelled:

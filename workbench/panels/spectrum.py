@@ -353,7 +353,7 @@ def _presets(model: DualEncoder, spectrum: ProjectorSpectrum) -> dict[str, Band]
     """Bands by name, where to begin first; none comes twice."""
     known = author_band(model.card.source) or author_band(model.name)
     offered = {} if known is None else {"the authors', for this model": known}
-    offered["authors' shares, ViT-B/32"] = usual_band(spectrum.r)
+    offered["ViT-B/32's shares"] = usual_band(spectrum)
     if spectrum.rank >= 4:
         offered["largest gap"] = largest_gap(spectrum)
     offered["none"] = Band(0, 0)

@@ -7,6 +7,7 @@ from workbench.spectral.baselines import compare_readouts as compare_readouts
 from workbench.spectral.baselines import pooled as pooled
 from workbench.spectral.baselines import readouts as readouts
 from workbench.spectral.baselines import stacked as stacked
+from workbench.spectral.baselines import tuned_readouts as tuned_readouts
 from workbench.spectral.choice import NONE as NONE
 from workbench.spectral.choice import BandChoice as BandChoice
 from workbench.spectral.choice import BandSweep as BandSweep

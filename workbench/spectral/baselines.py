@@ -14,8 +14,9 @@ from workbench.evaluation.label_retrieval import label_precisions
 from workbench.evaluation.statistics import Interval, bootstrap
 from workbench.progress import bar
 from workbench.records import Record, Table
-from workbench.spectral.operators import Modality, with_ones
-from workbench.spectral.spectrum import Band, ProjectorSpectrum, band_weights
+from workbench.spectral.choice import band_sweep, verdict
+from workbench.spectral.operators import Modality, Side, with_ones
+from workbench.spectral.spectrum import Band, ProjectorSpectrum, band_weights, decompose
 
 PLAIN = "plain"
 
@@ -61,10 +62,11 @@ class ReadoutSummary(Record):
                 row.mean.percent(),
                 "" if row.name == PLAIN else row.difference.percent(),
                 "" if row.name == PLAIN else " ".join(f"{100 * each:+.1f}" for each in row.by_seed),
+                "" if row.name == PLAIN else verdict(row.difference),
             )
             for row in self.rows
         )
-        header = ("readout", "directions", "mAP [95 %]", "minus plain [95 %]", "by seed")
+        header = ("readout", "directions", "mAP [95 %]", "minus plain [95 %]", "by seed", "than plain")
         return Table(f"{self.title}: mAP, percent; {self.rows[0].mean.n} queries", header, rows)
 
     def to_json(self) -> dict:
@@ -90,7 +92,7 @@ class ReadoutTable(Record):
     """Average precision of every query by every readout: precisions[name] (seeds, Q).
 
     Seeds are draws of the readout or weights of the model. `parts` are the lengths of independent sets along Q, where several
-    were pooled; then those are the seeds.
+    were pooled; then those are the seeds. `groups` (Q,) names queries that are drawn together in intervals.
     """
 
     title: str
@@ -98,10 +100,11 @@ class ReadoutTable(Record):
     kept: Mapping[str, str]
     parts: tuple[int, ...]
     seed: int = 0
+    groups: np.ndarray | None = None
 
     def difference(self, name: str, other: str = PLAIN) -> Interval:
         """mAP of `name` minus that of `other`, paired over queries, seeds averaged. Raises ValueError for another name."""
-        return bootstrap(self._minus(name, other), seed=self.seed)
+        return bootstrap(self._minus(name, other), groups=self.groups, seed=self.seed)
 
     def by_seed(self, name: str, other: str = PLAIN) -> tuple[float, ...]:
         """The same difference in every seed alone."""
@@ -112,7 +115,11 @@ class ReadoutTable(Record):
     def summary(self) -> ReadoutSummary:
         rows = [
             ReadoutRow(
-                name, self.kept[name], bootstrap(found, seed=self.seed), self.difference(name), self.by_seed(name)
+                name,
+                self.kept[name],
+                bootstrap(found, groups=self.groups, seed=self.seed),
+                self.difference(name),
+                self.by_seed(name),
             )
             for name, found in self.precisions.items()
         ]
@@ -129,22 +136,33 @@ class ReadoutTable(Record):
 
 def pooled(tables: Sequence[ReadoutTable]) -> ReadoutTable:
     """The same readouts on several sets of items as one table over all queries. Raises ValueError for other readouts."""
+    _check_several(tables)
     parts = tuple(sum(table.parts) for table in tables)
-    return _merged(tables, lambda rows: np.concatenate(rows, 1), parts)
+    groups = None
+    if all(table.groups is not None for table in tables):
+        groups = np.concatenate([[f"{k}/{each}" for each in table.groups] for k, table in enumerate(tables)])
+    return _merged(tables, lambda rows: np.concatenate(rows, 1), parts, groups)
 
 
 def stacked(tables: Sequence[ReadoutTable]) -> ReadoutTable:
     """The same items seen through several models: one table whose seeds are the models; a readout's own draws are averaged."""
-    return _merged(tables, lambda rows: np.stack([row.mean(0) for row in rows]), tables[0].parts)
+    _check_several(tables)
+    averaged = lambda rows: np.stack([row.mean(0) for row in rows])  # noqa: E731
+    return _merged(tables, averaged, tables[0].parts, tables[0].groups)
 
 
-def _merged(tables: Sequence[ReadoutTable], merge: Callable, parts: tuple[int, ...]) -> ReadoutTable:
+def _check_several(tables: Sequence[ReadoutTable]) -> None:
+    if not tables:
+        raise ValueError("no tables to put together; give one or more")
+
+
+def _merged(tables: Sequence[ReadoutTable], merge: Callable, parts: tuple[int, ...], groups) -> ReadoutTable:
     names = tuple(tables[0].precisions)
     if any(tuple(table.precisions) != names for table in tables):
         raise ValueError(f"tables of different readouts; every one needs {', '.join(names)}")
     precisions = {name: merge([table.precisions[name] for table in tables]) for name in names}
     kept = {name: _range({int(k) for table in tables for k in table.kept[name].split("–")}) for name in names}
-    return ReadoutTable(tables[0].title, precisions, kept, parts, tables[0].seed)
+    return ReadoutTable(tables[0].title, precisions, kept, parts, tables[0].seed, groups)
 
 
 def _range(counts: set[int]) -> str:
@@ -178,6 +196,8 @@ def readouts(
     side, _ = spectrum.of(modality)
     project = lambda pre: with_ones(pre, side, f"{modality} features") @ side.matrix.T  # noqa: E731
     unit = F.normalize(project(fit), dim=-1)
+    if seeds < 1:
+        raise ValueError(f"seeds={seeds}; a random subspace needs one draw or more")
     if len(unit) < 2:
         raise ValueError(f"fit has {len(unit)} items; a mean and a covariance need two or more")
     d = len(side.matrix)
@@ -195,8 +215,40 @@ def readouts(
     return found
 
 
+def tuned_readouts(
+    spectrum: ProjectorSpectrum, pre: Tensor, labels, *, modality: Modality = "image", most: int | None = None
+) -> list[Readout]:
+    """Rivals that had the same labels to choose by: a band of one projector alone, and how many components to take out.
+
+    A band that is the best of hundreds of settings beats anything that had one. Arguments as in `band_sweep`.
+    """
+    side, _ = spectrum.of(modality)
+    own = decompose(side.matrix, side.matrix, rank="numerical")
+    widened = with_ones(pre, side, f"{modality} features")
+    band = band_sweep(own, widened, labels, most=most).best
+    matrix = own.filtered(band_weights(own.r, *band))[0]
+    alone = lambda each: with_ones(each, side, f"{modality} features") @ matrix.T  # noqa: E731
+    kept = own.r - sum(band)
+    return [Readout("one projector, chosen by labels", (alone,), kept), _components_chosen(side, pre, labels, most)]
+
+
+def _components_chosen(side: Side, pre: Tensor, labels, most: int | None) -> Readout:
+    """Without as many top components as is best on the choosing items."""
+    project = lambda each: with_ones(each, side, "features") @ side.matrix.T  # noqa: E731
+    unit, labels = F.normalize(project(pre), dim=-1), np.asarray(labels)
+    own = np.arange(len(unit)) if most is None else np.arange(len(unit))[:: max(1, len(unit) // most)]
+    counts = [k for k in (0, 1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144, 233, 377) if k < min(unit.shape) - 1]
+    tried = [_without_top(project, unit, k) for k in counts]
+    means = []
+    for readout in tried:
+        features = readout.embeddings[0](pre).float()
+        means.append(label_precisions(features[own], features, labels[own], labels, own=own).mean())
+    best = tried[int(np.argmax(means))]
+    return Readout("without top components, chosen by labels", best.embeddings, best.kept)
+
+
 def compare_readouts(
-    found: Sequence[Readout], pre: Tensor, labels, *, title: str = "Readouts", seed: int = 0
+    found: Sequence[Readout], pre: Tensor, labels, *, groups=None, title: str = "Readouts", seed: int = 0
 ) -> ReadoutTable:
     """Every item (N, d_in) with label (N,) searches all others, by every readout. Errors as in `label_precisions`."""
     labels, own, precisions = np.asarray(labels), np.arange(len(pre)), {}
@@ -205,7 +257,8 @@ def compare_readouts(
         precisions[readout.name] = np.stack(
             [label_precisions(each, each, labels, labels, own=own) for each in embedded]
         )
-    return ReadoutTable(title, precisions, {each.name: str(each.kept) for each in found}, (len(pre),), seed)
+    kept = {each.name: str(each.kept) for each in found}
+    return ReadoutTable(title, precisions, kept, (len(pre),), seed, None if groups is None else np.asarray(groups))
 
 
 def _centred(project: Callable, unit: Tensor) -> Readout:
@@ -240,13 +293,15 @@ def _class_names(project: Callable, anchors: Tensor, d: int) -> Readout:
     if not bool(anchors.isfinite().all()):
         raise ValueError("anchors hold NaN or infinite values; a model gave a broken feature, check its inputs")
     kept = _components(anchors)[: d // 2]
+    if not len(kept):
+        raise ValueError(f"the {len(anchors)} anchors are all the same; give `post` of class names that differ")
     return Readout("class-name PCA", (lambda pre: project(pre) @ kept.T,), len(kept))
 
 
 def _components(rows: Tensor) -> Tensor:
     """Principal directions (k, d) of rows (N, d), those that vary, in descending order."""
     _, values, vectors = torch.linalg.svd(rows - rows.mean(0), full_matrices=False)
-    return vectors[values > values[0] * 1e-9]
+    return vectors[values > max(values[0] * 1e-9, 1e-12)]
 
 
 def _of_band(

@@ -22,36 +22,52 @@ all data sets. How they were found is not in the code."""
 _USUAL = {"image": (150 / 512, 50 / 512), "text": (20 / 512, 100 / 512)}
 
 
+_SAME = {
+    f"transformers:openai/clip-vit-{size}": f"ViT-{name}/openai"
+    for size, name in (("base-patch32", "B-32"), ("base-patch16", "B-16"), ("large-patch14", "L-14"))
+}
+
+
 def author_band(name: str, modality: Modality = "image") -> Band | None:
-    """The authors' band for a model of that name ("open_clip:ViT-B-32/openai"), None where they give none."""
-    tag = name.partition(":")[2].replace("-quickgelu", "")
+    """The authors' band for a model of that name, with its scheme or without, None where they give none.
+
+    "open_clip:ViT-B-32/openai", "ViT-B-32-quickgelu/openai" and "transformers:openai/clip-vit-base-patch32" are one backbone.
+    """
+    tag = _SAME.get(name, name.removeprefix("open_clip:").replace("-quickgelu", ""))
     return AUTHOR_BANDS.get(tag, {}).get(modality)
 
 
-def usual_band(r: int, modality: Modality = "image") -> Band:
-    """The shares of r that IsoCLIP leaves out for ViT-B/32 (150 and 50 of 512; for text 20 and 100): where to begin.
+def usual_band(spectrum: ProjectorSpectrum, modality: Modality = "image") -> Band:
+    """The shares that IsoCLIP leaves out for ViT-B/32 (150 and 50 of 512; for text 20 and 100), of the directions that carry
+    something: where to begin.
 
     Not a choice for your model: text needs a far smaller k_top than images, and every backbone has its own.
     """
     if modality not in _USUAL:
         raise ValueError(f"modality={modality!r}; choose 'image' or 'text'")
-    return Band(*(round(share * r) for share in _USUAL[modality]))
+    return _counted(spectrum, *(round(share * spectrum.rank) for share in _USUAL[modality]))
 
 
-def three_bands(r: int) -> dict[str, Band]:
+def three_bands(spectrum: ProjectorSpectrum) -> dict[str, Band]:
     """Top, middle and bottom as IsoCLIP's figures shade them for ViT-B/32: directions 0–150, 150–425 and 425–512 of 512."""
-    first, second = (round(r * edge / 512) for edge in (150, 425))
-    if not 0 < first < second < r:
-        raise ValueError(f"r={r} is too small for three bands; it needs 4 directions or more")
-    return {"top": Band(0, r - first), "middle": Band(first, r - second), "bottom": Band(second, 0)}
+    first, second = (round(spectrum.rank * edge / 512) for edge in (150, 425))
+    if not 0 < first < second < spectrum.rank:
+        raise ValueError(f"{spectrum.rank} directions are too few for three bands; they need 4 or more")
+    edges = {"top": (0, first), "middle": (first, second), "bottom": (second, spectrum.rank)}
+    return {name: _counted(spectrum, start, spectrum.rank - stop) for name, (start, stop) in edges.items()}
 
 
-def windows(r: int, parts: int = 8) -> dict[str, Band]:
-    """The r directions cut into consecutive windows of about equal width: which of them carries what?"""
-    if not 1 <= parts <= r:
-        raise ValueError(f"parts={parts} of {r} directions; choose 1 to {r}")
-    edges = [round(r * part / parts) for part in range(parts + 1)]
-    return {f"{a}–{b - 1}": Band(a, r - b) for a, b in pairwise(edges)}
+def windows(spectrum: ProjectorSpectrum, parts: int = 8) -> dict[str, Band]:
+    """The directions that carry something in consecutive windows of about equal width: which of them carries what?"""
+    if isinstance(parts, bool) or not isinstance(parts, int) or not 1 <= parts <= spectrum.rank:
+        raise ValueError(f"parts={parts!r} of {spectrum.rank} directions; choose 1 to {spectrum.rank}")
+    edges = [round(spectrum.rank * part / parts) for part in range(parts + 1)]
+    return {f"{a}–{b - 1}": _counted(spectrum, a, spectrum.rank - b) for a, b in pairwise(edges)}
+
+
+def _counted(spectrum: ProjectorSpectrum, k_top: int, k_bottom: int) -> Band:
+    """A band of the directions that carry something: what is cut at the bottom takes the empty ones with it."""
+    return Band(k_top, k_bottom + spectrum.r - spectrum.rank if k_bottom else 0)
 
 
 def largest_gap(spectrum: ProjectorSpectrum) -> Band:
