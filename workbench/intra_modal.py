@@ -142,7 +142,7 @@ def _check_sets(choosing: Labelled, judging: Labelled, modality: str) -> None:
         names, counts = np.unique(data.labels, return_counts=True)
         if (counts < 2).any():
             raise ValueError(
-                f"label {names[counts < 2][0]!r} comes once in {data.name}; leave such items out (`labelled`)"
+                f"label {str(names[counts < 2][0])!r} comes once in {data.name}; leave such items out (`labelled`)"
             )
 
 
