@@ -60,6 +60,7 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.measure_stamps
 	$(BIN)/python -m recipes.scenes_clip
 	$(BIN)/python -m recipes.measure_scenes
+	$(BIN)/python -m recipes.measure_isoclip
 	$(BIN)/python -m recipes.scenes_card
 	$(BIN)/python -m recipes.cards
 

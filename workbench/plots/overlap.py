@@ -106,7 +106,9 @@ def _traces(edges: np.ndarray, panel: dict, named: bool) -> list:
     drawn.append(everything.update(name="all pairs", legendgroup="all", showlegend=named))
     for key, (name, colour, dash) in _LINES.items():
         line = {"color": colour, "dash": dash, "width": 2}
-        trace = _steps(edges, panel[key], line=line, fillcolor=_tint(colour), customdata=edges[1:])
+        trace = _steps(
+            edges, panel[key], line=line, fillcolor=_tint(colour), customdata=np.asarray(edges[1:], np.float32)
+        )
         trace.hovertemplate = "cosine %{x:.2f} to %{customdata:.2f}: %{y:.2f}<extra>" + name + "</extra>"
         drawn.append(trace.update(name=name, legendgroup=key, showlegend=named))
     return drawn
@@ -116,7 +118,9 @@ def _steps(edges: np.ndarray, density: np.ndarray, **look) -> go.Scatter:
     import plotly.graph_objects as go
 
     look = {"fill": "tozeroy", **look, "line": {"shape": "hv", **look["line"]}}
-    return go.Scatter(x=edges, y=[*density, 0.0], mode="lines", **look)
+    # a float32 has more digits than a picture has pixels, and a notebook keeps every number
+    x, y = np.asarray(edges, np.float32), np.asarray([*density, 0.0], np.float32)
+    return go.Scatter(x=x, y=y, mode="lines", **look)
 
 
 def _tint(colour: str) -> str:
