@@ -69,7 +69,7 @@ def test_a_stored_table_measured_again_on_its_first_draw(stored):
     assert chosen - none == pytest.approx(isoclip_claims.of_readout(stored["rows"], *CHOSEN)["by_seed"][0], abs=2e-4)
 
 
-CHOSEN = ("pictures by shape", isoclip_claims.CHOSEN)
+CHOSEN = ("pictures by shape", isoclip_claims.BY_LABELS)
 
 
 def test_verdicts_are_those_of_the_numbers(stored):
