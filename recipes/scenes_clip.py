@@ -155,7 +155,7 @@ def train_run(config: Config) -> list[float]:
         text = model.encode_text(tokenizer([scene.caption for scene in scenes]))
         return clip_loss(image, text, model.logit_scale.exp().clamp(max=100))
 
-    def keep(step: int) -> None:
+    def keep(step: int, _) -> None:
         write_atomically(step_file(config, step), save({k: v.contiguous() for k, v in model.state_dict().items()}))
 
     losses = train(

@@ -64,8 +64,24 @@ def test_steps_that_were_asked_for_are_called_once(tmp_path):
     seen = []
     module, optimiser = setup()
     with pytest.raises(KeyboardInterrupt):
-        train(module, loss_of(module, stop_at=7), optimiser, steps=10, folder=tmp_path, at=(3, 8), on_step=seen.append)
-    train(module, loss_of(module), optimiser, steps=10, folder=tmp_path, at=(3, 8), on_step=seen.append)
+        train(
+            module,
+            loss_of(module, stop_at=7),
+            optimiser,
+            steps=10,
+            folder=tmp_path,
+            at=(3, 8),
+            on_step=lambda step, _: seen.append(step),
+        )
+    train(
+        module,
+        loss_of(module),
+        optimiser,
+        steps=10,
+        folder=tmp_path,
+        at=(3, 8),
+        on_step=lambda step, _: seen.append(step),
+    )
     assert seen == [3, 8]
 
 
@@ -79,7 +95,7 @@ def test_the_rate_follows_its_factor():
         steps=4,
         factor=lambda step: 0.5**step,
         at=range(5),
-        on_step=lambda _: rates.append(optimiser.param_groups[0]["lr"]),
+        on_step=lambda *_: rates.append(optimiser.param_groups[0]["lr"]),
     )
     assert rates == pytest.approx([1e-2, 5e-3, 2.5e-3, 1.25e-3])
 

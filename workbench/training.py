@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def train(
     run: Mapping | None = None,
     every: int = 200,
     at: Collection[int] = (),
-    on_step: Callable[[int], bool | None] = lambda step: None,
+    on_step: Callable[[int, Sequence[float]], bool | None] = lambda step, losses: None,
     keeps: bool = True,
     title: str = "training",
 ) -> list[float]:
@@ -37,10 +37,10 @@ def train(
     `factor(step)` multiplies the optimiser's learning rates. With a `folder` the state is kept there every `every` steps and
     on Ctrl-C once the step is finished, and a later call with the same arguments goes on from it: to the same weights, where
     `loss` depends on its step and torch's random state alone. `run` is what makes this run this run (JSON: a configuration,
-    digests); a folder of another is refused. `on_step(n)` is called after n steps for every n in `at`, in a resumed run only
-    for those not passed yet; where it returns True the run ends there, and a later call adds nothing. `keeps` False reads the
-    folder and leaves it alone: one process of several writes. Raises ValueError for a loss that is not finite, a folder of
-    another run, or no steps.
+    digests); a folder of another is refused. `on_step(n, losses of all n)` is called after n steps for every n in `at`, in a
+    resumed run only for those not passed yet; where it returns True the run ends there, and a later call adds nothing.
+    `keeps` False reads the folder and leaves it alone: one process of several writes. Raises ValueError for a loss that is
+    not finite, a folder of another run, or no steps.
     """
     if steps < 1 or every < 1:
         raise ValueError(f"steps={steps}, every={every}; give one or more of each")
@@ -56,7 +56,7 @@ def train(
                     group["lr"] = rate * factor(step)
                 losses.append(_step(loss, step, optimiser))
                 shown.update()
-                ended = step + 1 in at and on_step(step + 1) is True
+                ended = step + 1 in at and on_step(step + 1, losses) is True
                 if folder and keeps and ((step + 1) % every == 0 or step + 1 == steps or ended or stop.is_set()):
                     _keep(Path(folder), module, optimiser, losses, described, ended)
                 if ended:

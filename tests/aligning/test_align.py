@@ -10,6 +10,7 @@ import torch
 from workbench.aligning import AlignConfig, Pairs, align, plan_alignment
 from workbench.aligning.fit import BEST, HISTORY, _batch, mean_recall
 from workbench.heads import GatedHead, LinearHead, MLPHead
+from workbench.memory.prediction import peak_bytes
 
 SMALL = {"d": 16, "batch_size": 32, "steps": 40, "learning_rate": 1e-2, "optimiser": "adamw", "every": 10, "width": 2}
 
@@ -56,7 +57,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
 
 
 def test_ctrl_c_loses_nothing(tmp_path):
-    held, config = pairs(60, seed=1), AlignConfig(**SMALL)
+    held, config, told = pairs(60, seed=1), AlignConfig(**SMALL), []
     whole = align(pairs(), config, validation=held)
 
     def stop_at_20(step, losses, recall):
@@ -65,7 +66,9 @@ def test_ctrl_c_loses_nothing(tmp_path):
 
     with pytest.raises(KeyboardInterrupt, match="stopped after step 20 of 40"):
         align(pairs(), config, validation=held, folder=tmp_path, on_validation=stop_at_20)
-    resumed = align(pairs(), config, validation=held, folder=tmp_path)
+    tell = lambda step, losses, recall: told.append((step, len(losses)))  # noqa: E731
+    resumed = align(pairs(), config, validation=held, folder=tmp_path, on_validation=tell)
+    assert told == [(30, 30), (40, 40)], "a live curve begins where the run began"
     assert same(weights(whole), weights(resumed))
     assert whole.losses == resumed.losses
     assert whole.recalls == resumed.recalls
@@ -157,7 +160,16 @@ def test_files_beside_the_checkpoint(tmp_path):
 
 @pytest.mark.parametrize(
     ("field", "value"),
-    [("head", "glu"), ("loss", "nce"), ("captions", 3), ("batch_size", 0), ("steps", 1.5), ("learning_rate", 0.0)],
+    [
+        ("head", "glu"),
+        ("loss", "nce"),
+        ("reduction", "mean"),
+        ("multi_positive", "both"),
+        ("captions", 3),
+        ("batch_size", 0),
+        ("steps", 1.5),
+        ("learning_rate", 0.0),
+    ],
 )
 def test_bad_configurations(field, value):
     with pytest.raises(ValueError, match=f"{field}={value!r}"):
@@ -182,5 +194,21 @@ def test_the_plan_of_the_dossiers_trap():
     plan = plan_alignment(23_000_000, 2048, 4096, AlignConfig(captions=2))
     assert plan.embeddings == pytest.approx(471e9, rel=0.01)
     assert plan.parameters == pytest.approx(386.0e6, rel=0.001)
-    assert plan.total < plan.embeddings / 5
+    assert plan.step < plan.embeddings / 5
     assert "memory-mapped" in str(plan)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"head": "gated", "width": 8},
+        {"head": "mlp", "optimiser": "lion", "learning_rate": 1e-4},
+        {"head": "linear", "loss": "infonce"},
+        {"head": "gated", "captions": 2},
+    ],
+)
+def test_the_plan_is_what_a_step_holds(fields):
+    config = AlignConfig(**{**SMALL, "d": 64, "batch_size": 2000, "steps": 2, **fields})
+    data = pairs(2000, captions=2)
+    measured = peak_bytes(lambda: align(data, config))
+    assert 0.95 < measured / plan_alignment(2000, 12, 10, config).step < 1.15

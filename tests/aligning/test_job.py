@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 
@@ -44,10 +45,14 @@ def test_under_torchrun_two_processes_train_the_same_head(config, tmp_path):
     alone = run_job(config).head.state_dict()
     stored = json.loads(config.read_text())
     config.write_text(json.dumps({**stored, "out": str(tmp_path / "together")}))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--master-addr=127.0.0.1"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    here = ["--nproc-per-node=2", "--master-addr=127.0.0.1", f"--master-port={port}"]
+    command = [sys.executable, "-m", "torch.distributed.run", *here]
     job = ["-m", "workbench", "train", "sail", "--config", str(config)]
     environment = {**os.environ, "GLOO_SOCKET_IFNAME": "lo", "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}
-    done = subprocess.run([*command, "--master-port=29531", *job], env=environment, capture_output=True, text=True)
+    done = subprocess.run([*command, *job], env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.count("A head on two frozen towers") == 1
     together = load_head(tmp_path / "together").state_dict()

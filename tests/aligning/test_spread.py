@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 
 from tests.aligning.test_align import SMALL, pairs
 from workbench.aligning import AlignConfig, align
-from workbench.aligning.fit import _loss
 from workbench.aligning.spread import Spread
+from workbench.aligning.step import loss_between
 
 CASES = {
     "sigmoid": {"loss": "sigmoid", "captions": 2},
@@ -29,7 +29,7 @@ def gradients(name):
     head = chosen.build(*data.widths)
     spread = Spread(head)
     images, texts = data.rows(spread.share(torch.arange(31).numpy()), chosen.captions)
-    loss = spread.loss(images, texts, lambda *made: _loss(chosen, *made))
+    loss = spread.loss(images, texts, lambda *made: loss_between(chosen, *made))
     loss.backward()
     found = {key: value.grad.clone() for key, value in head.named_parameters()}
     return {"loss": loss.detach(), **found}

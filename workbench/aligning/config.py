@@ -14,6 +14,14 @@ from workbench.optim import OPTIMISERS
 
 HEADS = ("linear", "mlp", "gated")
 LOSSES = ("sigmoid", "infonce")
+_CHOICES = {
+    "head": HEADS,
+    "loss": LOSSES,
+    "reduction": ("pairs", "batch"),
+    "captions": (1, 2),
+    "multi_positive": ("sum", "half"),
+    "optimiser": OPTIMISERS,
+}
 
 
 @dataclass(frozen=True)
@@ -47,7 +55,7 @@ class AlignConfig:
     patience: int | None = None
 
     def __post_init__(self):
-        for name, allowed in (("head", HEADS), ("loss", LOSSES), ("optimiser", OPTIMISERS), ("captions", (1, 2))):
+        for name, allowed in _CHOICES.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(map(str, allowed))}")
         for name in ("width", "d", "batch_size", "steps", "every"):

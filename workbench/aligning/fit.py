@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from workbench.aligning.config import AlignConfig
 from workbench.aligning.pairs import Pairs
 from workbench.aligning.spread import Spread
+from workbench.aligning.step import loss_between
 from workbench.evaluation.retrieval import recall_at_k, retrieval_ranks
-from workbench.losses import clip_loss, sigmoid_loss
 from workbench.models.paired import AlignmentHead
 from workbench.optim import optimiser, warm_cosine
 from workbench.records import Record, Table
@@ -83,12 +83,15 @@ def align(
     batch = min(config.batch_size, len(pairs))
 
     def loss(step: int) -> Tensor:
+        watch.clamp()
         images, texts = pairs.rows(spread.share(_batch(len(pairs), batch, step, config.seed)), config.captions)
-        return spread.loss(images.to(device), [text.to(device) for text in texts], lambda *made: _loss(config, *made))
+        return spread.loss(
+            images.to(device), [text.to(device) for text in texts], lambda *made: loss_between(config, *made)
+        )
 
     losses = train(
         head,
-        watch.counted(loss),
+        loss,
         optimiser(config.optimiser, head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay),
         steps=config.steps,
         factor=lambda step: warm_cosine(step, config.steps, config.warmup),
@@ -120,27 +123,18 @@ class _Watch:
 
     def __init__(self, head, config, validation, folder, run, told, keeps: bool):
         self.head, self.config, self.validation, self.folder = head, config, validation, folder
-        self.told, self.keeps, self.losses = told, keeps, []
+        self.told, self.keeps = told, keeps
         self.run = json.loads(json.dumps(run))
         self.recalls: list[tuple[int, float]] = self._read()
         self.best: dict[str, Tensor] | None = None
-
-    def counted(self, loss: Callable[[int], Tensor]) -> Callable[[int], Tensor]:
-        def run(step: int) -> Tensor:
-            self.clamp()
-            value = loss(step)
-            self.losses.append(float(value.detach()))
-            return value
-
-        return run
 
     def clamp(self) -> None:
         """SAIL keeps the scale within 1 … 100."""
         with torch.no_grad():
             self.head.log_scale.clamp_(0, _LARGEST_SCALE)
 
-    def __call__(self, step: int) -> bool:
-        """After `step` steps; True ends the run."""
+    def __call__(self, step: int, losses: Sequence[float]) -> bool:
+        """After `step` steps with these losses; True ends the run."""
         self.clamp()
         recall = None
         if self.validation is not None:
@@ -149,7 +143,7 @@ class _Watch:
             if recall >= max(found for _, found in self.recalls):
                 self._keep_best()
             self._write()
-        self.told(step, self.losses, recall)
+        self.told(step, losses, recall)
         return self.finished(step)
 
     def finished(self, step: int) -> bool:
@@ -203,14 +197,6 @@ def write_whole(path: Path, content: bytes) -> None:
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def _loss(config: AlignConfig, image: Tensor, texts: list[Tensor], scale: Tensor, bias: Tensor | None) -> Tensor:
-    if config.loss == "infonce":
-        return sum(clip_loss(image, text, scale) for text in texts) / len(texts)
-    extra = texts[1] if len(texts) > 1 else None
-    options = {"multi_positive": config.multi_positive, "reduction": config.reduction}
-    return sigmoid_loss(image, texts[0], scale, bias, extra_text=extra, **options)
 
 
 def _batch(n: int, size: int, step: int, seed: int) -> np.ndarray:

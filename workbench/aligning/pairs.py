@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -31,7 +32,7 @@ class Pairs:
     def __post_init__(self):
         _check_shapes(self)
         if len(set(self.ids)) != len(self.ids):
-            twice = next(name for k, name in enumerate(self.ids) if name in self.ids[:k])
+            twice = Counter(self.ids).most_common(1)[0][0]
             raise ValueError(
                 f"id {twice!r} comes twice; one row per picture, further captions in another set of `texts`"
             )

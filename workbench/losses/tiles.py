@@ -13,7 +13,7 @@ from workbench.losses.checks import Directions
 
 # Smaller squares stay in a processor's cache and save a few per cent on an idle machine, but each of the many operations on
 # a square waits for the last thread, which on a busy machine took three times as long in all.
-TILE_BYTES = {"cpu": 2**26}
+TILE_BYTES = {"cpu": 2**26, "meta": 2**26}  # meta: plans are of this machine
 TILE_BYTES_ELSEWHERE = 2**28
 KEEP_BYTES = 2**28  # all squares of a batch no larger than this are kept where they are needed twice
 
