@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from PIL import Image
 
 from tests.tiny import save_tokenizer
-from workbench import inversion
-from workbench.inversion import Inverted, oti, ovi
+from workbench.inversion import Inverted, oti, ovi, run
+from workbench.inversion.sites import image_site, text_site
 from workbench.models.paired import pair
 from workbench.models.registry import load_model
 from workbench.models.towers import image_tower, text_tower
@@ -94,27 +94,27 @@ def test_the_longer_a_pseudo_word_the_closer_it_comes(scenes_clip):
 
 @pytest.mark.parametrize("template", ["{}", "a photo of {}", "{} on the left of a cat"])
 def test_a_words_own_embedding_gives_its_own_caption(model, template):
-    site = inversion._text_site(model, template, 2)
+    site = text_site(model, template, 2)
     words = model._tokenize(["guitar piano"]).ids[0, 1:3]
     own = site.module.weight[words][None].detach()
-    with torch.no_grad(), inversion._hooked(site, own):
+    with torch.no_grad(), run._hooked(site, own):
         ours = site.run(1)
     assert torch.allclose(ours, model.encode_text(template.format("guitar piano")).post, atol=1e-6)
 
 
 def test_the_embedding_of_one_colour_gives_the_picture_of_that_colour(model):
-    site = inversion._image_site(model, 1)
+    site = image_site(model, 1)
     picture = Image.new("RGB", (64, 64), (200, 40, 90))
     pixels = model.preprocess(picture)[None]
     with torch.no_grad():
         own = model.module.visual.conv1(pixels)[:, :, 0, 0][:, None]  # (1, 1, w): every patch is the same
-        with inversion._hooked(site, own):
+        with run._hooked(site, own):
             ours = site.run(1)
     assert torch.allclose(ours, model.encode_image(picture).post, atol=1e-6)
 
 
 def test_pseudo_patches_fill_runs_of_patches_as_nearest_neighbours_do(model):
-    site = inversion._image_site(model, 3)
+    site = image_site(model, 3)
     pseudo = torch.randn(2, 3, site.width)
     filled = site.put(torch.zeros(2, site.width, 4, 4), pseudo)
     expected = F.interpolate(pseudo.mT, size=16, mode="nearest").reshape(2, site.width, 4, 4)
@@ -142,7 +142,7 @@ def tied(image, text_folder):
 
 def test_a_pair_is_inverted_through_its_word_embeddings(text_folder):
     model = tied("timm:test_convnext", text_folder)
-    site = inversion._text_site(model, "a {}", 1)
+    site = text_site(model, "a {}", 1)
     assert site.module is model.text_tower.model.embeddings.word_embeddings
     before, queries = state(model), torch.randn(2, 8)
     first, last = (oti(model, queries, template="a {}", steps=steps).cosine for steps in (1, 20))
@@ -152,7 +152,7 @@ def test_a_pair_is_inverted_through_its_word_embeddings(text_folder):
 
 def test_a_transformer_of_timm_is_inverted_through_its_patch_embedding(text_folder):
     model = tied("timm:test_vit", text_folder)
-    assert inversion._image_site(model, 4).module is model.image_tower.trunk.patch_embed.proj
+    assert image_site(model, 4).module is model.image_tower.trunk.patch_embed.proj
     assert ovi(model, torch.randn(2, 8), steps=2, tokens=4).features.shape == (2, 8)
 
 
@@ -204,8 +204,8 @@ def test_a_caller_without_gradients_gets_the_same(model, targets, switched_off):
 
 def test_another_thread_may_encode_meanwhile(model):
     expected, seen = model.encode_text("a red cube").post, []
-    site = inversion._text_site(model, "a {}", 1)
-    with inversion._hooked(site, torch.ones(1, 1, site.width)):
+    site = text_site(model, "a {}", 1)
+    with run._hooked(site, torch.ones(1, 1, site.width)):
         other = Thread(target=lambda: seen.append(model.encode_text("a red cube").post))
         other.start()
         other.join()
@@ -228,9 +228,9 @@ def test_the_seed_and_the_position_decide_where_a_query_starts(model, targets):
     first, again, other = (oti(model, targets, steps=2, seed=seed).features for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
-    options = inversion._Options(2, 1, 0.1, 0.0, 1, 0)
-    starts = inversion._initial(range(200), 40, options)
-    assert torch.equal(inversion._initial(range(7, 9), 40, options), starts[7:9])
+    options = run._Options(2, 1, 0.1, 0.0, 1, 0)
+    starts = run._initial(range(200), 40, options)
+    assert torch.equal(run._initial(range(7, 9), 40, options), starts[7:9])
     assert starts.std() == pytest.approx(0.02, rel=0.05)
     assert len({tuple(row.tolist()) for row in starts[:, 0]}) == 200
 

@@ -106,7 +106,8 @@ def test_quality_is_the_paired_difference_over_the_drawn_queries(panel, band):
     _, _, unit = naive(0, band, panel.model)
     trained = F.normalize(numbers(N, D_I, seed=3) @ panel.model.image_projector.weight.T, dim=1)
     before, after = (
-        average_precisions(each @ each.T, LABELS, LABELS, exclude_self=True)[panel._rows] for each in (trained, unit)
+        average_precisions(each @ each.T, LABELS, LABELS, exclude_self=True)[panel.pictures.rows]
+        for each in (trained, unit)
     )
     quality = panel.compute(State(0, *band)).quality
     assert (quality.before.mean, quality.after.mean) == pytest.approx((before.mean(), after.mean()), abs=1e-6)
@@ -125,9 +126,9 @@ def test_a_view_depends_on_the_state_alone(panel):
 
 def test_queries_are_drawn_once_with_the_seed_among_labels_that_come_twice(make):
     labels = [*LABELS[:-3], "alone", "lonely", "single"]
-    rows = make(labels=labels, queries=200)._rows
+    rows = make(labels=labels, queries=200).pictures.rows
     assert rows.tolist() == list(range(N - 3))
-    first, again, other = (make(labels=labels, seed=seed)._rows.tolist() for seed in (1, 1, 2))
+    first, again, other = (make(labels=labels, seed=seed).pictures.rows.tolist() for seed in (1, 1, 2))
     assert first == again != other
     assert len(first) == 15
 
@@ -179,8 +180,8 @@ def shown(panel):
 def test_the_list_stands_before_the_quality_is_known(panel, monkeypatch):
     order = []
     panel.lists.observe(lambda _: order.append("list"), names="value")
-    judged = panel._judged
-    monkeypatch.setattr(panel, "_judged", lambda view: (order.append("mAP"), judged(view))[1])
+    judged = panel.pictures.judged
+    monkeypatch.setattr(panel.pictures, "judged", lambda view: (order.append("mAP"), judged(view))[1])
     panel.k_top.value = 4
     assert order == ["list", "mAP"]
 
@@ -315,8 +316,8 @@ def test_an_error_keeps_the_last_good_view_and_says_so(panel, monkeypatch):
     good = shown(panel)
     pre = numbers(N, D_I, seed=3)
     pre[6] = panel.spectrum.U[:, 0].float()  # nothing but the first direction, which the next band leaves out
-    panel._reader = panel.spectrum.read(pre)
-    panel._reader.coordinates[6, 1:] = 0
+    panel.pictures.reader = panel.spectrum.read(pre)
+    panel.pictures.reader.coordinates[6, 1:] = 0
     panel.k_top.value = 4
     assert "Not shown" in panel.status.value
     assert "picture 6 is zeros in directions 4–8" in panel.status.value
@@ -326,7 +327,7 @@ def test_an_error_keeps_the_last_good_view_and_says_so(panel, monkeypatch):
 
 
 def test_strict_panels_raise(panel, monkeypatch):
-    monkeypatch.setattr(panel, "_after", lambda band: 1 / 0)
+    monkeypatch.setattr(panel.pictures, "_after", lambda band: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         panel.k_top.value = 4
 

@@ -3,83 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import ipywidgets as W
-import numpy as np
 import plotly.graph_objects as go
 import torch
 from torch import Tensor
 
-from workbench.evaluation.label_retrieval import label_precisions
-from workbench.evaluation.statistics import Interval, bootstrap, paired_difference
 from workbench.models.batches import as_list, whole
 from workbench.panels import neighbours
+from workbench.panels.banded import BandedPictures, State, View
 from workbench.panels.guard import guarded
-from workbench.panels.neighbours import Hit, Thumbnails
+from workbench.panels.neighbours import Thumbnails
 from workbench.panels.shell import Shell
 from workbench.plots import spectrum as plot
-from workbench.records import Record, Table, rounded
+from workbench.records import rounded
 from workbench.spectral.defaults import author_band, largest_gap, usual_band
-from workbench.spectral.operators import with_ones
 from workbench.spectral.spectrum import Band, ProjectorSpectrum, decompose
 
 if TYPE_CHECKING:
     from workbench.models.dual_encoder import DualEncoder
 
-SHOWN = 8
 _CLOSE = "margin:0 0 .4rem;line-height:1.35"
-
-
-@dataclass(frozen=True)
-class State:
-    """What the controls say: the query's index, and how many directions are left out at either end."""
-
-    query: int
-    k_top: int
-    k_bottom: int
-
-
-@dataclass(frozen=True)
-class Quality(Record):
-    """Mean average precision over the panel's fixed queries as trained and in a band, and their paired difference."""
-
-    before: Interval
-    after: Interval
-    difference: Interval
-    gallery: int
-    seed: int
-
-    @property
-    def verdict(self) -> str:
-        if self.difference.low > 0:
-            return "better with the band"
-        return "WORSE with the band" if self.difference.high < 0 else "no clear difference"
-
-    def summary(self) -> str:
-        """One sentence; a mean over n queries without its interval would say too much."""
-        low, high = (f"{100 * each:+.1f}" for each in (self.difference.low, self.difference.high))
-        return (
-            f"mAP {100 * self.before.mean:.1f} → {100 * self.after.mean:.1f} percent, n = {self.before.n} queries: "
-            f"{self.verdict} ({100 * self.difference.mean:+.1f} points, 95 % interval {low} to {high}, paired)."
-        )
-
-    def table(self) -> Table:
-        caption = f"mAP, percent: {self.before.n} queries drawn with seed {self.seed}, gallery of {self.gallery}"
-        named = (("as trained", self.before), ("in the band", self.after), ("difference", self.difference))
-        return Table(caption, ("projector", "mAP [95 %]"), tuple((name, each.percent()) for name, each in named))
-
-
-@dataclass(frozen=True)
-class View:
-    """What there is to see of a state: the nearest others as trained and in the band, and (once known) the quality."""
-
-    state: State
-    band: Band
-    before: tuple[Hit, ...]
-    after: tuple[Hit, ...]
-    quality: Quality | None = None
 
 
 class SpectrumPanel(Shell):
@@ -105,17 +50,15 @@ class SpectrumPanel(Shell):
         queries: int = 200,
         seed: int = 0,
     ):
-        self.model, self.seed = model, seed
-        self.spectrum = _spectrum(model)
+        self.model, self.spectrum = model, _spectrum(model)
         pictures = as_list(pictures, "pictures")
-        self.labels, self._codes = _coded(labels, len(pictures))
-        self._rows = _drawn(self._codes, queries, seed)
+        self.pictures = BandedPictures(self.spectrum, labels, len(pictures), queries, seed)
         if not 0 <= whole("query", query) < len(pictures):
             raise ValueError(f"query={query}; choose a picture from 0 to {len(pictures) - 1}")
         self.presets, self._remarks = _presets(model, self.spectrum), _remarks(model, self.spectrum)
         band = Band(*(next(iter(self.presets.values())) if band is None else band))
         self.spectrum.check(*band)
-        self._read(model.encode_image(pictures).pre if pre is None else torch.as_tensor(pre), len(pictures))
+        self.pictures.read(model.encode_image(pictures).pre if pre is None else torch.as_tensor(pre))
         self._thumbnails = Thumbnails(pictures)
         self.view: View | None = None
         self._build(band, query)
@@ -126,64 +69,7 @@ class SpectrumPanel(Shell):
 
     def compute(self, state: State) -> View:
         """The view of a state. Raises ValueError for a query or a band that is not there, or that leaves a picture nothing."""
-        return self._judged(self._listed(state))
-
-    def _read(self, pre: Tensor, n: int) -> None:
-        """What no move of a slider changes: features in the basis of U, and everything about how the model was trained."""
-        side = self.spectrum.image
-        trained = with_ones(pre, side, "image features") @ side.matrix.T
-        if len(trained) != n:
-            raise ValueError(f"pre has {len(trained)} rows for {n} pictures; give one for each")
-        self._before = _with_norms(trained.float(), "as trained")
-        self._precisions = self._precisions_of(self._before[0])
-        self._mean = bootstrap(self._precisions, seed=self.seed)
-        self._reader = self.spectrum.read(pre, "image")
-        self._latest: tuple[Band, tuple[Tensor, Tensor]] | None = None
-        self._qualities: dict[Band, Quality] = {}
-
-    def _listed(self, state: State) -> View:
-        """All but the quality, which takes longer than a slider may wait."""
-        if not 0 <= state.query < len(self.labels):
-            raise ValueError(f"query={state.query}; choose a picture from 0 to {len(self.labels) - 1}")
-        band = Band(state.k_top, state.k_bottom)
-        lists = [neighbours.nearest(*each, state.query) for each in (self._before, self._after(band))]
-        (_, was), (_, now) = lists
-        before, after = (
-            self._hits(state.query, cosines, here, there)
-            for (cosines, here), there in zip(lists, (now, was), strict=True)
-        )
-        return View(state, band, before, after)
-
-    def _hits(self, query: int, cosines: Tensor, here: Tensor, there: Tensor) -> tuple[Hit, ...]:
-        first = here.argsort()[: min(SHOWN, len(self.labels) - 1)].tolist()
-        right = self._codes == self._codes[query]
-        return tuple(
-            Hit(i, self.labels[i], float(cosines[i]), bool(right[i]), int(here[i]), int(there[i])) for i in first
-        )
-
-    def _after(self, band: Band) -> tuple[Tensor, Tensor]:
-        if self._latest is None or self._latest[0] != band:
-            self.spectrum.check(*band)
-            self._latest = (band, _with_norms(self._reader.band(*band), f"in {self._kept(band)}"))
-        return self._latest[1]
-
-    def _judged(self, view: View) -> View:
-        if view.band not in self._qualities:
-            after = self._precisions_of(self._after(view.band)[0])
-            mean, difference = (
-                bootstrap(after, seed=self.seed),
-                paired_difference(after, self._precisions, seed=self.seed),
-            )
-            self._qualities[view.band] = Quality(self._mean, mean, difference, len(self.labels), self.seed)
-        return replace(view, quality=self._qualities[view.band])
-
-    def _precisions_of(self, features: Tensor) -> np.ndarray:
-        rows = self._rows
-        return label_precisions(features[rows], features, self._codes[rows], self._codes, own=rows)
-
-    def _kept(self, band: Band) -> str:
-        last = self.spectrum.r - band.k_bottom - 1
-        return f"directions {band.k_top}–{last}" if last > band.k_top else f"direction {last}"
+        return self.pictures.judged(self.pictures.listed(state))
 
     # Controls -------------------------------------------------------------------------------------------------------
 
@@ -195,8 +81,8 @@ class SpectrumPanel(Shell):
         }
         slider = {"min": 0, "max": last, "continuous_update": True, **half}
         self.query = W.BoundedIntText(
-            value=query, min=0, max=len(self.labels) - 1, description="Query picture",
-            tooltip=f"A picture's number, 0 to {len(self.labels) - 1}", **half,
+            value=query, min=0, max=len(self.pictures.labels) - 1, description="Query picture",
+            tooltip=f"A picture's number, 0 to {len(self.pictures.labels) - 1}", **half,
         )  # fmt: skip
         self.preset = W.Dropdown(
             options=[("set by hand", ()), *((f"{each[0]}, {each[1]}: {name}", each) for name, each in self.presets.items())],
@@ -267,13 +153,13 @@ class SpectrumPanel(Shell):
     @guarded
     def _show(self, state: State) -> None:
         """The list first, which follows the hand; then the figure, and the mean over the queries."""
-        view = self._listed(state)
+        view = self.pictures.listed(state)
         self._draw_lists(view)
         self._draw_band(view.band)
-        view = self._judged(view)
+        view = self.pictures.judged(view)
         self._draw_quality(view)
         self.view = view
-        self.say(". ".join([f"{self.model.name}, {len(self.labels)} pictures", *self._notes(view)]))
+        self.say(". ".join([f"{self.model.name}, {len(self.pictures.labels)} pictures", *self._notes(view)]))
 
     def render(self, view: View) -> None:
         """Bring every widget to the view."""
@@ -283,9 +169,10 @@ class SpectrumPanel(Shell):
 
     def _draw_lists(self, view: View) -> None:
         query = view.state.query
-        alike = int((self._codes == self._codes[query]).sum()) - 1
-        head = neighbours.head(query, self.labels[query], alike, self._thumbnails)
-        self.lists.value = neighbours.html(head, view.before, view.after, self._kept(view.band), self._thumbnails)
+        head = neighbours.head(query, self.pictures.labels[query], self.pictures.alike(query), self._thumbnails)
+        self.lists.value = neighbours.html(
+            head, view.before, view.after, self.pictures.kept(view.band), self._thumbnails
+        )
 
     def _draw_band(self, band: Band) -> None:
         spec = plot.spec(self.spectrum, band)
@@ -302,8 +189,8 @@ class SpectrumPanel(Shell):
         energy = 100 * float(kept.square().sum() / S.square().sum())
         first, last = (rounded(float(kept[end] / S[0]), 3) for end in (0, -1))
         return (
-            f"Kept: {self._kept(band)}, {len(kept)} of {r}, with {energy:.1f} percent of the operator's energy; from {first} "
-            f"to {last} of the largest singular value."
+            f"Kept: {self.pictures.kept(band)}, {len(kept)} of {r}, with {energy:.1f} percent of the operator's energy; "
+            f"from {first} to {last} of the largest singular value."
         )
 
     def _draw_quality(self, view: View) -> None:
@@ -321,7 +208,8 @@ class SpectrumPanel(Shell):
         text = "SpectrumPanel()"
         if self.view:
             band, query = self.view.band, self.view.state.query
-            text = f"SpectrumPanel({self.model.name}, n={len(self.labels)}, band=({band.k_top}, {band.k_bottom}), query={query})"
+            n = len(self.pictures.labels)
+            text = f"SpectrumPanel({self.model.name}, n={n}, band=({band.k_top}, {band.k_bottom}), query={query})"
         return {**self.box._repr_mimebundle_(**kwargs), "text/plain": text}
 
 
@@ -362,38 +250,3 @@ def _presets(model: DualEncoder, spectrum: ProjectorSpectrum) -> dict[str, Band]
         if sum(band) < spectrum.r and band.k_top < spectrum.rank and band not in found.values():
             found[name] = band
     return found
-
-
-def _coded(labels: Sequence[Hashable], n: int) -> tuple[list[str], np.ndarray]:
-    """Labels as text to show, and as numbers (N,) to compare: what may stand side by side in a list may not in an array."""
-    try:
-        labels = labels.tolist() if hasattr(labels, "tolist") else list(labels)
-        codes: dict = {}
-        numbers = np.array([codes.setdefault(label, len(codes)) for label in labels])
-    except TypeError as error:
-        raise TypeError(f"labels are one hashable thing for each picture, such as text or a number: {error}") from error
-    if len(labels) != n:
-        raise ValueError(f"{len(labels)} labels for {n} pictures; give one for each")
-    return [str(label) for label in labels], numbers
-
-
-def _drawn(codes: np.ndarray, queries: int, seed: int) -> np.ndarray:
-    """Rows of the queries of mAP, among those with something to find."""
-    if whole("queries", queries) < 1:
-        raise ValueError(f"queries={queries}; give a positive number, 200 is usual")
-    eligible = np.flatnonzero(np.bincount(codes)[codes] > 1)
-    if not len(eligible):
-        raise ValueError(f"none of the {len(codes)} labels comes twice, so no picture has anything to find; label more")
-    drawn = np.random.default_rng(seed).permutation(eligible)[:queries]
-    return np.sort(drawn)
-
-
-def _with_norms(features: Tensor, where: str) -> tuple[Tensor, Tensor]:
-    """Features (N, d) and their lengths (N,). Raises ValueError where one is zeros: it would be as near to everything."""
-    norms = torch.linalg.vector_norm(features, dim=1)
-    if bool((norms == 0).any()):
-        row = int((norms == 0).int().argmax())
-        raise ValueError(
-            f"picture {row} is zeros {where}, which has no direction; keep more directions, or leave it out"
-        )
-    return features, norms
