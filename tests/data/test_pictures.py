@@ -286,3 +286,12 @@ def test_uploaded_bytes_keep_their_untrusted_name():
     picture = open_picture(buffer.getvalue(), name="<script>alert(1)</script>.png")
     assert picture.name == "<script>alert(1)</script>.png"
     assert picture.image.getpixel((1, 1)) == RED
+
+
+def test_an_error_names_the_whole_path_and_a_picture_its_file(tmp_path):
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats/4.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"cats/4\.png is not a picture that can be read"):
+        open_picture(tmp_path / "cats/4.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "cats/5.png")
+    assert open_picture(tmp_path / "cats/5.png").name == "5.png"

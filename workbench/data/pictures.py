@@ -21,7 +21,7 @@ import io
 import struct
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING, BinaryIO
@@ -69,8 +69,8 @@ def open_picture(source, *, name: str | None = None, max_side: int = 4096) -> Pi
         )
     if isinstance(source, (str, Path)):
         path = _existing(Path(source).expanduser())
-        with path.open("rb") as file:
-            return _decoded(file, name or path.name, max_side)
+        with path.open("rb") as file:  # 4.png of which folder? an error names the whole path
+            return replace(_decoded(file, name or str(path), max_side), name=name or path.name)
     if hasattr(source, "__array_interface__"):
         return _prepared(_from_array(source), name or "array", max_side)
     raise TypeError(
