@@ -56,7 +56,6 @@ from workbench.spectral import (
 )
 
 N, SEEDS, QUERIES, ROUNDS = 1000, (0, 1, 2), 256, 7
-SCRIPTS = ("measure_isoclip.py", "isoclip_claims.py")
 CLASS_NAMES = [Thing(shape, colour).phrase for colour in COLOURS for shape in SHAPES if not held_out(colour, shape)]
 SHAPE_BAND = (7, 3)  # what two of three choices by shape find; used where one band for all seeds is needed
 
@@ -107,7 +106,12 @@ def in_parts(spectrum: ProjectorSpectrum, side: Features, modality: str, parts: 
 
 def row(found: list[IntraModal], table) -> dict:
     ours = f"IsoCLIP, {CHOSEN}"
-    rivals = {"one projector": f"one projector, {CHOSEN}", "components": f"without top components, {CHOSEN}"}
+    rivals = {
+        "one projector": f"one projector, {CHOSEN}",
+        "components": f"without top components, {CHOSEN}",
+        "soft edges": f"{ours}, soft edges",
+        "a tenth kept": f"{ours}, a tenth of the rest kept",
+    }
     return {
         "table": table.summary().to_json(),
         "chosen": [list(each.choice.band) for each in found],
@@ -323,41 +327,45 @@ def difference(minus: list[np.ndarray]) -> dict:
 # Rows -------------------------------------------------------------------------------------------------------------------
 
 
-def jobs() -> Iterator[tuple[str, Callable[[], dict]]]:
+SCENES, PAIR = ("scenes-clip",), ("lite2-minilm",)
+
+
+def jobs() -> Iterator[tuple[str, tuple[str, ...], Callable[[], dict]]]:
+    """Every row: its name, the shipped models it is about, and what makes it."""
     for by in ("object", "colour", "shape", "surface"):
-        yield f"pictures by {by}", lambda by=by: on_scenes(scene_pictures, by, "image")
+        yield f"pictures by {by}", SCENES, partial(on_scenes, scene_pictures, by, "image")
     for by in ("object", "colour", "shape"):
-        yield f"captions by {by}", lambda by=by: on_scenes(scene_captions, by, "text")
-    yield "stamps by folder", lambda: stamps(captions=False)
-    yield "stamp captions by folder", lambda: stamps(captions=True)
-    yield "names and definitions", definitions
+        yield f"captions by {by}", SCENES, partial(on_scenes, scene_captions, by, "text")
+    yield "stamps by folder", PAIR, partial(stamps, captions=False)
+    yield "stamp captions by folder", PAIR, partial(stamps, captions=True)
+    yield "names and definitions", PAIR, definitions
     for config in RUNS[:3]:
         for step in config.kept:
-            yield f"along {config.run}@{step}", lambda config=config, step=step: along(config, step)
+            yield f"along {config.run}@{step}", SCENES, partial(along, config, step)
     for method, by in (("OTI", "object"), ("OTI", "shape"), ("OVI", "shape")):
-        yield f"{method.lower()} by {by}", lambda method=method, by=by: inverted(method, by)
-    yield "across", across
+        yield f"{method.lower()} by {by}", SCENES, partial(inverted, method, by)
+    yield "across", SCENES, across
     for by in ("object", "colour", "shape"):
-        yield f"class means by {by}", lambda by=by: class_means(by)
-        yield f"overlap by {by}", lambda by=by: overlaps(by)
-    yield "planted", planted_bands
-    yield "latency", latency
+        yield f"class means by {by}", SCENES, partial(class_means, by)
+        yield f"overlap by {by}", SCENES, partial(overlaps, by)
+    yield "planted", (), planted_bands
+    yield "latency", SCENES, latency
 
 
-def digests() -> dict[str, str]:
-    folder, models = Path(__file__).parent, paths.assets() / "models"
-    return {
-        **{name: sha256(folder / name) for name in SCRIPTS[:1]},
-        "scenes-clip": sha256(model_folder() / "open_clip_model.safetensors"),
-        "lite2-minilm": sha256(models / "lite2-minilm" / "head.safetensors"),
-    }
+def digests(models: tuple[str, ...] = (*SCENES, *PAIR)) -> dict[str, str]:
+    """Of the script, and of the weights that a row is about: a head that is trained again leaves other rows alone."""
+    pair = paths.assets() / "models" / "lite2-minilm" / "head.safetensors"
+    files = {"scenes-clip": model_folder() / "open_clip_model.safetensors", "lite2-minilm": pair}
+    script = Path(__file__)
+    return {script.name: sha256(script), **{name: sha256(files[name]) for name in models}}
 
 
 def main(names: list[str]) -> None:
     """Row by row, all or those whose names begin so; what is done already with these weights and this script stays."""
     torch.set_num_threads(1)
-    place, known, rows = run_folder(RUNS[0]).parent.parent / "isoclip", digests(), {}
-    for name, make in jobs():
+    place, rows = run_folder(RUNS[0]).parent.parent / "isoclip", {}
+    for name, models, make in jobs():
+        known = digests(models)
         file = place / f"{name.replace(' ', '_')}.json"
         stored = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
         if stored.get("digests") != known and (not names or name.startswith(tuple(names))):
@@ -367,14 +375,14 @@ def main(names: list[str]) -> None:
             print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         if stored.get("digests") == known:
             rows[name] = stored["row"]
-    missing = [name for name, _ in jobs() if name not in rows]
+    missing = [name for name, *_ in jobs() if name not in rows]
     if missing:
         print(f"not assembled yet, to be measured: {', '.join(missing)}")
         return
     result = {
         "title": "IsoCLIP on the models that ship",
         "made_by": "recipes/measure_isoclip.py",
-        "digests": {**known, "isoclip_claims.py": sha256(Path(__file__).parent / "isoclip_claims.py")},
+        "digests": {**digests(), "isoclip_claims.py": sha256(Path(__file__).parent / "isoclip_claims.py")},
         "rows": rows,
         "claims": claims(rows),
     }

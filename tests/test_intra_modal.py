@@ -3,15 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from workbench import intra_modal
 from workbench.data.labelled import labelled, scene_captions, scene_pictures
 from workbench.data.planted import planted
 from workbench.evaluation.statistics import Interval
-from workbench.intra_modal import CHOSEN, encoded, measure, measure_features, named_bands
+from workbench.intra_modal import CHOSEN, cub, cub_claim, encoded, measure, measure_features, named_bands
+from workbench.intra_modal.published import MODEL
+from workbench.intra_modal.stored import Tasks
 from workbench.models.registry import load_model
 from workbench.spectral import compare_readouts, decompose, readouts
-from workbench.spectral.baselines import ReadoutRow, ReadoutSummary
+from workbench.spectral.comparison import ReadoutRow, ReadoutSummary
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +57,8 @@ def test_the_judging_set_has_no_part_in_the_choice(features):
     for name, found in again.precisions.items():
         assert np.array_equal(found, one.readouts.precisions[name])
     assert set(one.readouts.precisions) - set(again.precisions) == {
+        "IsoCLIP, chosen by labels, soft edges",
+        "IsoCLIP, chosen by labels, a tenth of the rest kept",
         "one projector, chosen by labels",
         "without top components, chosen by labels",
     }
@@ -129,7 +134,7 @@ def summary(title, shift):
 
 
 def test_tasks_side_by_side():
-    tasks = intra_modal.Tasks({"scenes": summary("a", 0.1), "stamps": summary("b", -0.05)}, ("ours",))
+    tasks = Tasks({"scenes": summary("a", 0.1), "stamps": summary("b", -0.05)}, ("ours",))
     assert str(tasks).splitlines() == [
         "mAP, percent, and paired differences [95 %]",
         "task    n   plain  ours − plain",
@@ -173,3 +178,23 @@ def test_a_sweep_of_some_queries(features):
     found = measure_features(spectrum, choosing, judging, {}, most=30)
     assert found.sweep.precisions.shape[1] == 30
     assert found.readouts.precisions["plain"].shape[1] == 100, "all judge"
+
+
+def test_cub_is_all_against_all_in_the_authors_band(monkeypatch, tmp_path, model):
+    """With other weights and pictures, since neither is here."""
+    for label, colour in (("001.Red_bird", "red"), ("002.Blue_bird", "blue")):
+        (tmp_path / label).mkdir()
+        for k in range(4):
+            Image.new("RGB", (64, 64 + k), colour).save(tmp_path / label / f"{k}.png")
+    asked = []
+    monkeypatch.setattr("workbench.models.registry.load_model", lambda name: asked.append(name) or model)
+    monkeypatch.setattr("workbench.intra_modal.published.author_band", lambda name: {MODEL: (3, 2)}[name])
+    found = cub(tmp_path)
+    assert asked == ["open_clip:ViT-B-32/openai"]
+    assert found.kept["IsoCLIP, authors' band"] == str(64 - 5)
+    assert found.precisions["plain"].shape == (1, 8)
+    claim = cub_claim(found)
+    assert (claim.n, claim.verdict) == (8, "contradicted")  # eight plain pictures are found without fail
+    assert cub_claim(None).verdict == "needs weights"
+    with pytest.raises(FileNotFoundError, match="no folder of CUB-200-2011 is named"):
+        cub(None)

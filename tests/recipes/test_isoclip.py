@@ -27,7 +27,7 @@ def test_numbers_are_of_the_weights_and_the_script_that_stand_here(stored):
 
 
 def test_every_row_is_there(stored):
-    assert list(stored["rows"]) == [name for name, _ in measure_isoclip.jobs()]
+    assert list(stored["rows"]) == [name for name, *_ in measure_isoclip.jobs()]
 
 
 @pytest.mark.parametrize(
@@ -98,3 +98,16 @@ def test_the_closed_form_of_the_gradient_notices_a_wrong_operator():
     gap, radial = isoclip_claims.gradient(W_i, W_t)
     assert gap < 1e-12
     assert radial < 1e-12
+
+
+@pytest.mark.parametrize("by", ["shape", "colour"])
+def test_the_readme_says_what_is_stored(by):
+    """Of the band without the first seven directions: from, to, and the paired difference with its interval."""
+    table = measured(f"pictures by {by}")
+    band, plain = table["IsoCLIP, chosen by shape"], table["plain"]
+    numbers = [100 * each for each in (band.difference.mean, band.difference.low, band.difference.high)]
+    mean, low, high = (f"{each:.1f}".replace("-", "−") for each in numbers)
+    said = f"{100 * plain.mean.mean:.1f} to {100 * band.mean.mean:.1f}"
+    written = (FILE.parents[2] / "README.md").read_text(encoding="utf-8")
+    assert said in written
+    assert f"{'+' * (band.difference.mean > 0)}{mean} [{low}, {high}]" in written

@@ -11,7 +11,16 @@ from workbench.data.planted import planted
 from workbench.evaluation import label_precisions
 from workbench.evaluation.statistics import paired_difference
 from workbench.features import Projector
-from workbench.spectral import ReadoutSummary, ReadoutTable, compare_readouts, decompose, pooled, readouts, stacked
+from workbench.spectral import (
+    ReadoutSummary,
+    ReadoutTable,
+    band_variants,
+    compare_readouts,
+    decompose,
+    pooled,
+    readouts,
+    stacked,
+)
 
 D, D_I, D_T = 16, 24, 20
 BAND = (3, 4)
@@ -350,3 +359,18 @@ def test_nothing_to_put_together():
     for put in (pooled, stacked):
         with pytest.raises(ValueError, match="no tables"):
             put([])
+
+
+@pytest.mark.parametrize("modality", ["image", "text"])
+def test_variants_of_a_band_keep_some_of_what_it_leaves_out(modality):
+    spectrum = decompose(drawn(64, 64), drawn(64, 64, seed=1))
+    side, basis = spectrum.of(modality)
+    soft, tenth = band_variants(spectrum, "mine", (10, 6), modality=modality)
+    assert (soft.name, tenth.name) == ("IsoCLIP, mine, soft edges", "IsoCLIP, mine, a tenth of the rest kept")
+    assert soft.kept == tenth.kept == 48
+    gains = lambda readout: (readout.embeddings[0](basis.T).norm(dim=1) / (side.matrix @ basis).norm(dim=0)).numpy()  # noqa: E731
+    hard = (np.arange(64) >= 10) & (np.arange(64) < 58)
+    assert np.allclose(gains(tenth), np.where(hard, 1.0, 0.1), atol=1e-5)
+    found = gains(soft)
+    assert np.allclose(found[[9, 10, 57, 58]], 1 / (1 + np.exp(np.array([1, -1, -1, 1]) * 0.5 / 0.625)), atol=1e-5)
+    assert found[:5].max() < 0.01 < 0.99 < found[15:50].min()

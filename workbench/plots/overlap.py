@@ -106,10 +106,8 @@ def _traces(edges: np.ndarray, panel: dict, named: bool) -> list:
     drawn.append(everything.update(name="all pairs", legendgroup="all", showlegend=named))
     for key, (name, colour, dash) in _LINES.items():
         line = {"color": colour, "dash": dash, "width": 2}
-        trace = _steps(
-            edges, panel[key], line=line, fillcolor=_tint(colour), customdata=np.asarray(edges[1:], np.float32)
-        )
-        trace.hovertemplate = "cosine %{x:.2f} to %{customdata:.2f}: %{y:.2f}<extra>" + name + "</extra>"
+        trace = _steps(edges, panel[key], line=line, fillcolor=_tint(colour))
+        trace.hovertemplate = "cosine from %{x:.2f}: %{y:.2f}<extra>" + name + "</extra>"
         drawn.append(trace.update(name=name, legendgroup=key, showlegend=named))
     return drawn
 

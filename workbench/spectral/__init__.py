@@ -1,12 +1,8 @@
 """What the two projectors do together, and what is left when a band of their directions is kept (IsoCLIP, arXiv 2603.19862)."""
 
 from workbench.spectral.baselines import Readout as Readout
-from workbench.spectral.baselines import ReadoutSummary as ReadoutSummary
-from workbench.spectral.baselines import ReadoutTable as ReadoutTable
-from workbench.spectral.baselines import compare_readouts as compare_readouts
-from workbench.spectral.baselines import pooled as pooled
+from workbench.spectral.baselines import band_variants as band_variants
 from workbench.spectral.baselines import readouts as readouts
-from workbench.spectral.baselines import stacked as stacked
 from workbench.spectral.baselines import tuned_readouts as tuned_readouts
 from workbench.spectral.choice import NONE as NONE
 from workbench.spectral.choice import BandChoice as BandChoice
@@ -15,6 +11,11 @@ from workbench.spectral.choice import JudgedBand as JudgedBand
 from workbench.spectral.choice import band_grid as band_grid
 from workbench.spectral.choice import band_sweep as band_sweep
 from workbench.spectral.choice import judged as judged
+from workbench.spectral.comparison import ReadoutSummary as ReadoutSummary
+from workbench.spectral.comparison import ReadoutTable as ReadoutTable
+from workbench.spectral.comparison import compare_readouts as compare_readouts
+from workbench.spectral.comparison import pooled as pooled
+from workbench.spectral.comparison import stacked as stacked
 from workbench.spectral.defaults import AUTHOR_BANDS as AUTHOR_BANDS
 from workbench.spectral.defaults import author_band as author_band
 from workbench.spectral.defaults import largest_gap as largest_gap

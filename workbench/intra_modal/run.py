@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from workbench import paths
-from workbench.claims import Claim
-from workbench.data.labelled import Labelled, class_folders
-from workbench.evaluation.statistics import Interval
+from workbench.data.labelled import Labelled
 from workbench.records import Record, Table
 from workbench.spectral import (
     Band,
     BandChoice,
     BandSweep,
     ProjectorSpectrum,
-    ReadoutSummary,
     ReadoutTable,
     author_band,
     band_sweep,
+    band_variants,
     compare_readouts,
     decompose,
     largest_gap,
@@ -31,7 +27,6 @@ from workbench.spectral import (
     tuned_readouts,
     usual_band,
 )
-from workbench.spectral.baselines import PLAIN
 from workbench.spectral.choice import verdict
 from workbench.spectral.operators import Modality
 
@@ -40,10 +35,8 @@ if TYPE_CHECKING:
 
     from workbench.models.dual_encoder import DualEncoder
 
-RESULT = "isoclip.json"
 CHOSEN = "chosen by labels"
 SHARES = "ViT-B/32's shares"
-SHOWN = (f"IsoCLIP, {SHARES}", f"IsoCLIP, {CHOSEN}", f"one projector, {CHOSEN}", f"without top components, {CHOSEN}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,6 +112,7 @@ def measure_features(
     choice = sweep.choose(seed=seed)
     bands = {**named, CHOSEN: choice.band}
     found = readouts(spectrum, choosing.pre, bands, modality=modality, anchors=anchors)
+    found += band_variants(spectrum, CHOSEN, choice.band, modality=modality)
     found += tuned_readouts(spectrum, choosing.pre, choosing.labels, modality=modality, most=most)
     table = compare_readouts(found, judging.pre, judging.labels, groups=judging.groups, title=title, seed=seed)
     return IntraModal(sweep, choice, table, bands)
@@ -151,112 +145,3 @@ def encoded(model: DualEncoder, data: Labelled, modality: Modality) -> Tensor:
     if modality == "image":
         return model.encode_image(data.items, batch_size=128).pre
     return model.encode_text(data.items).pre
-
-
-@dataclass(frozen=True, eq=False)
-class Tasks(Record):
-    """Readouts on several tasks side by side: mAP of the plain cosine, and what each reading adds to it."""
-
-    tables: Mapping[str, ReadoutSummary]
-    shown: tuple[str, ...]
-
-    def differences(self) -> dict[str, dict[str, Interval]]:
-        """By readout, then by task: what `plots.intervals` draws."""
-        return {name: {task: table[name].difference for task, table in self.tables.items()} for name in self.shown}
-
-    def table(self) -> Table:
-        rows = tuple(
-            (
-                task,
-                str(table[PLAIN].mean.n),
-                f"{100 * table[PLAIN].mean.mean:.1f}",
-                *(_signed(table[name].difference) for name in self.shown),
-            )
-            for task, table in self.tables.items()
-        )
-        header = ("task", "n", PLAIN, *(f"{name} − {PLAIN}" for name in self.shown))
-        return Table("mAP, percent, and paired differences [95 %]", header, rows)
-
-
-def _signed(found: Interval) -> str:
-    value, low, high = (f"{100 * each:+.1f}" for each in (found.mean, found.low, found.high))
-    return f"{value} [{low}, {high}]"
-
-
-def measured(*tasks: str, shown: Sequence[str] | None = None) -> ReadoutSummary | Tasks:
-    """What `recipes/measure_isoclip.py` stored: one task's whole table, or several tasks (none named: all) side by side.
-
-    Raises ValueError for a task that it does not hold.
-    """
-    stored = json.loads((paths.assets() / "results" / RESULT).read_text(encoding="utf-8"))["rows"]
-    tables = {name: ReadoutSummary.from_json(row["table"]) for name, row in stored.items() if "table" in row}
-    if unknown := [task for task in tasks if task not in tables]:
-        raise ValueError(f"no stored task {unknown[0]!r}; there are {', '.join(tables)}")
-    if len(tasks) == 1 and shown is None:
-        return tables[tasks[0]]
-    return Tasks({task: tables[task] for task in tasks or tables}, tuple(shown or SHOWN))
-
-
-@dataclass(frozen=True)
-class Cost(Record):
-    """What the slow peers cost per query against a band, as `recipes/measure_isoclip.py` stored it for scenes-clip."""
-
-    ratios: Mapping[str, Interval]
-    decomposition: float
-
-    def table(self) -> Table:
-        rows = [
-            (name, f"{each.mean:.3g} [{each.low:.3g}, {each.high:.3g}]", str(each.n))
-            for name, each in self.ratios.items()
-        ]
-        rows.append(("decomposition, once / encode one picture", f"{self.decomposition:.3g}", ""))
-        return Table("Time of scenes-clip, batch 64, one core", ("what", "ratio [95 %]", "n"), tuple(rows))
-
-
-def measured_cost() -> Cost:
-    """OTI (150 steps) and OVI (100 steps timed, times ten) over plain encoding, and a folded band over none."""
-    stored = json.loads((paths.assets() / "results" / RESULT).read_text(encoding="utf-8"))["rows"]["latency"]
-    ratios = {name: Interval(**each) for name, each in stored.items() if isinstance(each, dict)}
-    return Cost(ratios, stored["svd_seconds"] / stored["encode_seconds_per_picture"])
-
-
-def cub(folder: str | Path | None) -> ReadoutTable:
-    """CUB-200-2011, all against all, OpenAI's ViT-B/32, the authors' band: the one published setting that a folder decides.
-
-    `folder` holds a directory of pictures for each class. Raises FileNotFoundError where it is not there, ConnectionError where
-    the weights are not.
-    """
-    from workbench.models.registry import load_model
-
-    if folder is None:
-        raise FileNotFoundError(
-            "no folder of CUB-200-2011 is named; give the one that holds a directory for each class"
-        )
-    data, model = class_folders(folder), load_model("open_clip:ViT-B-32/openai")
-    spectrum = decompose(model.image_projector, model.text_projector)
-    pre = encoded(model, data, "image")
-    found = readouts(spectrum, pre, {"authors' band": author_band(model.card.source)})
-    return compare_readouts(found, pre, data.labels, title=f"{model.name}, {data.name}")
-
-
-def cub_claim(found: ReadoutTable | None) -> Claim:
-    """What `cub` gave against 27.03 of an independent rerun; None where it could not run."""
-    at = {"paper": "arXiv 2603.19862", "scale": "CUB-200-2011, all against all", "margin": 0.005}
-    statement = "mAP of OpenAI's ViT-B/32 with its band (150, 50), by an independent rerun that a machine wrote up"
-    if found is None:
-        return Claim(
-            "I21",
-            kind="equivalence",
-            statement=statement,
-            expected=0.2703,
-            measured=None,
-            n=0,
-            seeds=(),
-            interval=None,
-            **at,
-        )
-    mean = found.summary()["IsoCLIP, authors' band"].mean
-    return Claim(
-        "I21", kind="equivalence", statement=statement, expected=0.2703, measured=mean.mean, n=mean.n, seeds=(mean.mean,),
-        interval=(mean.low, mean.high), **at
-    )  # fmt: skip
