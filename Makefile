@@ -56,6 +56,7 @@ bench: $(INSTALLED) ## speed and memory, each beside a peer or a physical limit
 	@set -e; for script in benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
 assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hours; each recipe resumes)
+	$(BIN)/python -m recipes.align_features
 	$(BIN)/python -m recipes.align_prototypes
 	$(BIN)/python -m recipes.measure_stamps
 	$(BIN)/python -m recipes.scenes_clip

@@ -1,118 +1,72 @@
-"""Tie EfficientNet-Lite to MiniLM without a picture: the classifier's 1,000 rows against what the classes are called.
+"""Tie EfficientNet-Lite to MiniLM: the classifier's 1,000 rows against what the classes are called, drawings against titles.
 
-    python -m recipes.align_prototypes          # lite0-minilm, lite2-minilm, lite2-conse; about 5 minutes on 2 cores
+    apt-get install openclipart-png openclipart-svg
+    python -m recipes.align_features            # once
+    python -m recipes.align_prototypes          # lite0-minilm, lite2-minilm, lite2-conse, lite2-ensemble: 5 minutes, one core
 
-Image side: a row w_c of the ImageNet classifier, centred over classes and of unit norm, with Gaussian noise. Text side:
-MiniLM of name, lemma or definition in turn, through a linear map that starts at the identity. Loss: symmetric InfoNCE
-over all classes at once. At use the input is a pooled feature, centred by its expectation, which the last batch norm
-tells without data. The noise level is chosen on 100 held-out classes; then the head is trained on all 1,000.
+The linear heads are ridge regressions (`recipes/align_pairs.py`); every setting is chosen on classes and drawings held out
+by class and by title (`recipes/align_choice.py`), and every number tried stands in `log.jsonl`. The ensemble is ConSE beside
+landmarks, with a share chosen on held-out drawings. No seed enters a closed form: seed 0 fits all pairs and ships, seeds 1
+and 2 leave out a tenth of classes and titles and draw other landmarks. Pooled features are centred by their expectation,
+which the last batch norm tells without data.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
+from functools import cache
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import save
-from torch import Tensor, nn
-from tqdm.auto import tqdm
+from torch import Tensor
 
+from recipes.align_choice import Ground, search, worth
+from recipes.align_features import class_prompts, clipart_captions, picture_features, towers, usable
+from recipes.align_pairs import Fit, LandmarkFit, Pairs, ensemble, fit_landmarks, fit_linear
 from recipes.files import write_atomically, write_json
 from workbench import paths
 from workbench.data.prototypes import class_texts
-from workbench.evaluation import recall_at_k, retrieval_ranks
-from workbench.heads import LinearHead
-from workbench.losses import clip_loss
-from workbench.models.paired import AlignmentHead, pair
-from workbench.models.towers import EfficientNetLite, image_tower, text_tower
+from workbench.models.landmarks import unit_prototypes
+from workbench.models.paired import AlignmentHead
+from workbench.models.shipped import OF_THE_TOWER, read_config
+from workbench.models.towers import EfficientNetLite, image_tower
 
 MODELS = {"lite0-minilm": "efficientnet_lite0", "lite2-minilm": "efficientnet_lite2"}
-CONSE_TOWER, CONSE_K = "efficientnet_lite2", 10
-HELD_OUT = 100
+ENSEMBLE = "lite2-ensemble"
+CONSE_TOWER, CONSE_K, CONSE_SCALE = "efficientnet_lite2", 10, 20.0
+CAPTIONS = {  # the ways to call a picture that are averaged
+    "title": ("title",),
+    "title and keywords": ("title", "keywords"),
+    "all": ("title", "keywords", "photo", "drawing"),
+}
+LINEAR_GRID = {
+    "weight": (0.0, 0.5, 0.7, 1.0, 1.4),
+    "ridge": (0.5, 1.0, 2.0, 4.0, 8.0),
+    "power": (0.0, 0.15, 0.25, 0.35),
+}
+LANDMARK_GRID = {
+    "weight": (0.0, 0.7, 1.0, 1.4, 2.0),
+    "ridge": (0.1, 0.3, 1.0),
+    "spread": (0.3, 0.64, 1.2, 2.0),
+    "power": (0.0, 0.15, 0.25, 0.35),
+    "landmarks": (0, 300, 800),  # more would not fit into 5 MB
+}
+SHARES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.7, 0.9)
+SCALES = (5.0, 7.0, 10.0, 14.0, 20.0, 28.0, 40.0)
 
 
-@dataclass(frozen=True)
-class Config:
-    """`noise` is the expected length of the noise on a unit-norm prototype; text noise is a tenth of that."""
-
-    d: int = 384
-    steps: int = 300
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-2
-    logit_scale: float = 20.0
-    noises: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    seed: int = 0
+@cache
+def _class_embeddings() -> dict[str, Tensor]:
+    model = towers("efficientnet_lite0")
+    return {kind: model.encode_text(texts).pre for kind, texts in class_texts().items()}
 
 
 def class_embeddings() -> dict[str, Tensor]:
     """MiniLM's pooled vectors of the three captions of every class: (1000, 384) each."""
-    towers = pair(image_tower("efficientnet_lite0"), text_tower("minilm"), _any_head())
-    return {kind: towers.encode_text(texts).pre for kind, texts in class_texts().items()}
-
-
-def _any_head() -> AlignmentHead:
-    return AlignmentHead(LinearHead(EfficientNetLite.width, 384), LinearHead(384, 384, bias=False))
-
-
-def train_head(
-    prototypes: Tensor, texts: list[Tensor], config: Config, noise: float, seed: int
-) -> tuple[AlignmentHead, list[float]]:
-    """A head that sends centred, unit-norm prototypes (C, d_i) to their texts (C, d_t); and the loss of every step."""
-    generator = torch.Generator().manual_seed(seed)
-    torch.manual_seed(seed)
-    head = AlignmentHead(
-        LinearHead(prototypes.shape[1], config.d),
-        LinearHead(texts[0].shape[1], config.d, bias=False),
-        logit_scale=config.logit_scale,
-    )
-    nn.init.zeros_(head.image.bias)
-    nn.init.eye_(head.text.weight)
-    optimiser = torch.optim.AdamW(head.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
-    losses = []
-    for step in tqdm(range(config.steps), desc=f"noise {noise}, seed {seed}", leave=False):
-        image = head.image(noisy(prototypes, noise, generator))
-        text = head.text(noisy(F.normalize(texts[step % len(texts)], dim=-1), noise / 10, generator))
-        loss = clip_loss(image, text, head.log_scale.exp().clamp(max=100))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    return head, losses
-
-
-def noisy(x: Tensor, length: float, generator: torch.Generator) -> Tensor:
-    return x + torch.randn(x.shape, generator=generator) * length / math.sqrt(x.shape[-1])
-
-
-def held_out_recall(head: AlignmentHead, prototypes: Tensor, texts: list[Tensor]) -> float:
-    """Mean R@5 of unseen classes, prototype → text among the held-out ones, over the kinds of caption."""
-    with torch.no_grad():
-        queries = head.image(prototypes)
-        recalls = []
-        for text in texts:
-            ranks = retrieval_ranks(queries, head.text(text), [[i] for i in range(len(queries))])
-            recalls.append(recall_at_k(ranks, ks=(5,))[5])
-    return sum(recalls) / len(recalls)
-
-
-def choose_noise(prototypes: Tensor, texts: list[Tensor], config: Config) -> tuple[float, dict[float, float]]:
-    """The noise level with the best recall on held-out classes, and the recall of each."""
-    order = torch.randperm(len(prototypes), generator=torch.Generator().manual_seed(config.seed))
-    test, train = order[:HELD_OUT], order[HELD_OUT:]
-    recalls = {}
-    for noise in config.noises:
-        head, _ = train_head(prototypes[train], [text[train] for text in texts], config, noise, config.seed)
-        recalls[noise] = held_out_recall(head, prototypes[test], [text[test] for text in texts])
-    return max(recalls, key=recalls.get), recalls
-
-
-def unit_prototypes(tower: EfficientNetLite) -> Tensor:
-    """Classifier rows, centred over classes, unit norm: (1000, 1280)."""
-    rows = tower.classifier.weight.detach()
-    return F.normalize(rows - rows.mean(0), dim=-1)
+    return dict(_class_embeddings())
 
 
 def expected_feature(tower: EfficientNetLite) -> Tensor:
@@ -124,11 +78,92 @@ def expected_feature(tower: EfficientNetLite) -> Tensor:
     return std * density + mean * (normal.cdf(high) - normal.cdf(low)) + 6 * (1 - normal.cdf(high))
 
 
-def centre_input(head: AlignmentHead, centre: Tensor) -> AlignmentHead:
-    """Fold `x - centre` into the bias, so that the head takes plain pooled features."""
-    with torch.no_grad():
-        head.image.bias -= head.image.weight @ centre
-    return head
+def ground(tower: str, *, kinds: tuple[str, ...] = CAPTIONS["title and keywords"], prompts: bool = False) -> Ground:
+    """All pairs of a tower; pictures are the mean of both views, and asked with by the unmirrored one."""
+    image, views, told = image_tower(tower), picture_features(tower), clipart_captions()
+    numbers: dict[str, int] = {}
+    groups = torch.tensor([numbers.setdefault(each.title, len(numbers)) for each in usable()])
+    texts = [*class_embeddings().values()]
+    if prompts:
+        texts.append(class_prompts().mean(1) * texts[0].norm(dim=-1).mean())
+    pairs = Pairs(
+        unit_prototypes(image.classifier),
+        torch.stack(texts),
+        views.mean(1),
+        torch.stack([told[kind] for kind in kinds]),
+        groups,
+        expected_feature(image),
+        (image.classifier.weight.detach(), image.classifier.bias.detach()),
+    )
+    return Ground(pairs, views[:, 0], told["title"])
+
+
+def of_seed(pairs: Pairs, seed: int) -> Pairs:
+    """All pairs for seed 0; for others a random tenth of classes and titles is left out."""
+    if seed == 0:
+        return pairs
+    generator = torch.Generator().manual_seed(seed)
+    classes = torch.rand(len(pairs.prototypes), generator=generator) < 0.9
+    titles = torch.rand(int(pairs.groups.max()) + 1, generator=generator) < 0.9
+    return pairs.part(classes.nonzero().flatten(), titles[pairs.groups].nonzero().flatten())
+
+
+def trained_heads(name: str, seeds: tuple[int, ...]) -> list[AlignmentHead]:
+    """Heads of a shipped name with the settings that it was given, one a seed; needs the kept features."""
+    config = read_config(name)
+    pairs, stored = ground(config["image_tower"]).pairs, config["training"]
+    settings = stored["fit"]
+    if config["head"] == "linear":
+        return [fit_linear(of_seed(pairs, seed), Fit(**settings)) for seed in seeds]
+    fits = [fit_landmarks(of_seed(pairs, seed), LandmarkFit(**settings), seed) for seed in seeds]
+    return [ensemble(pairs, fit, stored["share"], config["k"]) for fit in fits]
+
+
+def try_texts(tower: str, fit: Fit, log: list[dict]) -> None:
+    """Other ways to call a picture and prompt ensembles for classes, for the record: none is better by more than noise."""
+    for what, kinds in CAPTIONS.items():
+        for prompts in (False, True):
+            place = ground(tower, kinds=kinds, prompts=prompts)
+            found = worth(place, lambda pairs: fit_linear(pairs, fit))
+            log.append({"tried": "texts", "captions": what, "prompts": prompts, **_rounded(found)})
+
+
+def choose_share(place: Ground, fit: LandmarkFit, log: list[dict]) -> float:
+    """ConSE's share with the best mean recall over all held-out drawings and over the surest quarter."""
+    found = {}
+    for share in SHARES:
+        found[share] = _with_share(place, fit, share)
+        log.append({"tried": "share of ConSE", "share": share, **_rounded(found[share])})
+    return max(found, key=lambda share: found[share]["drawings"] + found[share]["sure"])
+
+
+def _with_share(place: Ground, fit: LandmarkFit, share: float) -> dict[str, float]:
+    def make(known: Pairs) -> AlignmentHead:
+        learned = fit_landmarks(known, fit)
+        return ensemble(place.pairs, learned, share, CONSE_K) if share else learned
+
+    return worth(place, make, classes=False)
+
+
+def choose_scale(place: Ground, make) -> float:
+    """The temperature's inverse with the least InfoNCE among held-out drawings and their titles."""
+    losses = dict.fromkeys(SCALES, 0.0)
+    for known, _, pictures in place.folds():
+        head = make(known)
+        with torch.no_grad():
+            cosines = (
+                F.normalize(head.image(place.queries[pictures]), dim=-1)
+                @ F.normalize(head.text(place.titles[pictures]), dim=-1).T
+            )
+        own = torch.arange(len(cosines))
+        for scale in SCALES:
+            logits = scale * cosines
+            losses[scale] += (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)).item()
+    return min(losses, key=losses.get)
+
+
+def _rounded(found: dict[str, float]) -> dict[str, float]:
+    return {key: round(value, 4) for key, value in found.items()}
 
 
 def save_model(name: str, tensors: dict[str, Tensor], config: dict, log: list[dict]) -> None:
@@ -141,55 +176,67 @@ def save_model(name: str, tensors: dict[str, Tensor], config: dict, log: list[di
     write_json(folder / "head.json", config)
 
 
-def make_linear(name: str, tower: EfficientNetLite, texts: dict[str, Tensor], config: Config) -> None:
-    prototypes, captions = unit_prototypes(tower), list(texts.values())
-    noise, recalls = choose_noise(prototypes, captions, config)
-    head, losses = train_head(prototypes, captions, config, noise, config.seed)
-    centre_input(head, expected_feature(tower))
-    log = [{"held_out_noise": n, "recall_at_5": round(r, 4)} for n, r in recalls.items()]
-    log += [{"step": step, "loss": round(losses[step], 5)} for step in (*range(0, len(losses), 25), len(losses) - 1)]
-    described = {
-        "image_tower": tower.name,
-        "text_tower": "minilm",
-        "head": "linear",
-        "d": config.d,
-        "recipe": "recipes/align_prototypes.py",
-        "training": {**asdict(config), "noise": noise, "pairs": 1000, "pictures": 0},
-        "notes": [
-            "trained on classifier rows and class names only, no picture seen",
-            "linear on both sides: maps add up to the score, projectors are exact",
-        ],
-    }
-    save_model(name, head.state_dict(), described, log)
+def described(tower: str, kind: str, d: int, training, notes: list[str], **more) -> dict:
+    towers_and_head = {"image_tower": tower, "text_tower": "minilm", "head": kind, "d": d, **more}
+    return {**towers_and_head, "recipe": "recipes/align_prototypes.py", "training": training, "notes": notes}
 
 
-def make_conse(name: str, texts: dict[str, Tensor], config: Config) -> None:
-    described = {
-        "image_tower": CONSE_TOWER,
-        "text_tower": "minilm",
-        "head": "conse",
-        "k": CONSE_K,
-        "classes": 1000,
-        "d": 384,
-        "recipe": "recipes/align_prototypes.py",
-        "training": "none",
-        "notes": [
-            f"training-free: the {CONSE_K} likeliest ImageNet classes, weighted by posterior, as text",
-            "the softmax is not linear: maps do not add up to the score, there is no image projector",
-        ],
-    }
-    tensors = {
-        "image.prototypes": F.normalize(texts["name"], dim=-1),
-        "log_scale": torch.tensor(math.log(config.logit_scale)),
-    }
-    save_model(name, tensors, described, [])
+def counts(pairs: Pairs) -> dict[str, int]:
+    return {"classes": len(pairs.prototypes), "pictures": len(pairs.pictures), "titles": int(pairs.groups.max()) + 1}
+
+
+def make_linear(name: str, tower: str) -> None:
+    place, log = ground(tower), []
+    fit = search(place, fit_linear, Fit(), LINEAR_GRID, log, "linear")
+    try_texts(tower, fit, log)
+    head = fit_linear(place.pairs, fit)
+    scale = choose_scale(place, lambda pairs: fit_linear(pairs, fit))
+    head.log_scale.data.fill_(math.log(scale))
+    found = _rounded(worth(place, lambda pairs: fit_linear(pairs, fit)))
+    training = {"fit": asdict(fit), "logit_scale": scale, **counts(place.pairs), "held_out": found}
+    notes = [
+        "fitted to classifier rows with class names and to public-domain drawings with titles; no photo seen",
+        "linear on both sides: maps add up to the score, projectors are exact",
+    ]
+    save_model(name, head.state_dict(), described(tower, "linear", 384, training, notes), log)
+
+
+def make_ensemble(name: str, tower: str) -> None:
+    place, log = ground(tower), []
+    fit = search(place, fit_landmarks, LandmarkFit(), LANDMARK_GRID, log, "landmarks")
+    share = choose_share(place, fit, log)
+    scale = choose_scale(place, lambda known: ensemble(place.pairs, fit_landmarks(known, fit), share, CONSE_K))
+    head = ensemble(place.pairs, fit_landmarks(place.pairs, fit), share, CONSE_K)
+    head.log_scale.data.fill_(math.log(scale))
+    found = _rounded(_with_share(place, fit, share))
+    training = {"fit": asdict(fit), "share": share, "logit_scale": scale, **counts(place.pairs), "held_out": found}
+    notes = [
+        f"a cosine is {share:g} times that of ConSE plus {1 - share:g} times that of a head on landmarks",
+        "fitted to classifier rows with class names and to public-domain drawings with titles; no photo seen",
+        "not linear: maps do not add up to the score, there is no image projector",
+    ]
+    tensors = {key: value.half() for key, value in head.state_dict().items() if key not in OF_THE_TOWER}
+    tensors["log_scale"] = head.log_scale
+    more = {"k": CONSE_K, "classes": 1000, "share": share, "landmarks": fit.landmarks, "spread": fit.spread}
+    save_model(name, tensors, described(tower, "ensemble", 768, training, notes, **more), log)
+
+
+def make_conse(name: str, names: Tensor) -> None:
+    notes = [
+        f"training-free: the {CONSE_K} likeliest ImageNet classes, weighted by posterior, as text",
+        "the softmax is not linear: maps do not add up to the score, there is no image projector",
+    ]
+    tensors = {"image.prototypes": F.normalize(names, dim=-1), "log_scale": torch.tensor(math.log(CONSE_SCALE))}
+    more = {"k": CONSE_K, "classes": len(names)}
+    save_model(name, tensors, described(CONSE_TOWER, "conse", 384, "none", notes, **more), [])
 
 
 def main() -> None:
-    config, texts = Config(), class_embeddings()
+    torch.set_num_threads(1)
     for name, tower in MODELS.items():
-        make_linear(name, image_tower(tower), texts, config)
-    make_conse("lite2-conse", texts, config)
+        make_linear(name, tower)
+    make_ensemble(ENSEMBLE, CONSE_TOWER)
+    make_conse("lite2-conse", class_embeddings()["name"])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from workbench import paths
 from workbench.models.shipped import load_shipped, read_config, shipped_heads
 
 MEASURED = "stamps_retrieval.json"
+_HEADS = {"linear": "a linear", "conse": "a ConSE", "ensemble": "an ensemble"}
 
 
 def card(name: str, config: dict, model, measured: dict) -> str:
@@ -22,7 +23,7 @@ def card(name: str, config: dict, model, measured: dict) -> str:
     facts = "\n".join(f"| {what} | {value} |" for what, value in model.card.table().rows)
     return f"""# {name}
 
-{config["image_tower"]} and {config["text_tower"]}, frozen, tied by a {config["head"]} head.
+{config["image_tower"]} and {config["text_tower"]}, frozen, tied by {_HEADS[config["head"]]} head.
 
 | what | value |
 |---|---|
@@ -47,8 +48,23 @@ ImageNet picture is a held-out test, and what lies far from these classes is rea
 def training(config: dict) -> str:
     if config["training"] == "none":
         return "Nothing is trained: class posteriors weigh the text embeddings of the class names."
-    facts = ", ".join(f"{key} {value}" for key, value in config["training"].items())
-    return f"Symmetric InfoNCE between classifier rows and class texts, full batch: {facts}. The log is `log.jsonl`."
+    facts = config["training"]
+    settings = ", ".join(f"{key} {value:g}" for key, value in facts["fit"].items())
+    held_out = ", ".join(f"{key} {100 * value:.1f}" for key, value in facts["held_out"].items())
+    return f"""{_FITTED[config["head"]].format(**facts)}
+
+Learned from {facts["classes"]} classifier rows with name, lemma and definition, and from {facts["pictures"]} public-domain
+drawings of Debian's openclipart under {facts["titles"]} titles, with keywords. Settings:
+{settings}; logit scale {facts["logit_scale"]:g}.
+Each was chosen on held-out classes and titles in five folds, none on photos or stamps. Mean of R@1, R@5 and R@10 there,
+percent: {held_out} ("sure": the quarter of the drawings of whose class the classifier is surest, as it is
+of photos). What else was tried stands in `log.jsonl`."""
+
+
+_FITTED = {
+    "linear": "A ridge regression in closed form, from image features to partly whitened text vectors.",
+    "ensemble": "ConSE, of share {share:g}, beside a ridge regression on the nearness to landmarks: rows and drawings.",
+}
 
 
 def retrieval(name: str, measured: dict) -> str:
@@ -72,19 +88,20 @@ def percent(value: float, low: float, high: float, sign: str = "") -> str:
 
 
 def against_baseline(name: str, measured: dict) -> str:
-    """Each claim that this head retrieves less than the training-free baseline, with its verdict in plain words."""
+    """Each claim that this head retrieves more than the training-free baseline, with its verdict in plain words."""
     claims = [claim for claim in measured["claims"] if claim["statement"].startswith(f"{name} ")]
     if not claims:
         return f"`{name}` is the training-free baseline that the trained heads are measured against."
-    verdicts = {"reproduced": "worse", "contradicted": "better", "not at this scale": "undecided"}
+    verdicts = {"reproduced": "better", "contradicted": "worse", "not at this scale": "undecided"}
+    found = [verdicts[claim["verdict"]] for claim in claims]
     lines = [
         f"| {claim['statement'].partition(', ')[2].replace(' R@', ' | R@')} | "
-        f"{percent(claim['measured'], *claim['interval'], sign='+')} | {verdicts[claim['verdict']]} |"
-        for claim in claims
+        f"{percent(claim['measured'], *claim['interval'], sign='+')} | {verdict} |"
+        for claim, verdict in zip(claims, found, strict=True)
     ]
-    worse = f"worse in {sum(line.endswith('| worse |') for line in lines)} of {len(lines)} rows"
+    counted = ", ".join(f"{what} in {found.count(what)}" for what in ("better", "worse", "undecided") if what in found)
     return (
-        f"Against the training-free `{BASELINE}`, in percentage points, paired by stamp: {worse}.\n\n"
+        f"Against the training-free `{BASELINE}`, in percentage points, paired by stamp: {counted} of {len(found)} rows.\n\n"
         "| direction | | difference | |\n|---|---|---|---|\n" + "\n".join(lines)
     )
 

@@ -79,7 +79,7 @@ def test_skeleton_has_the_shapes_and_no_weights(clip_folder, model):
 def test_local_folders_are_listed_first(clip_folder):
     names = list(list_models(clip_folder.parent))
     assert names[0] == f"local-dir:{clip_folder}"
-    assert names[1:4] == ["lite0-minilm", "lite2-conse", "lite2-minilm"]
+    assert names[1:5] == ["lite0-minilm", "lite2-conse", "lite2-ensemble", "lite2-minilm"]
 
 
 def refused(folder, error, message):

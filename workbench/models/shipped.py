@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -16,9 +17,14 @@ import torch
 from workbench import paths
 from workbench.heads import ConseHead, Identity, LinearHead
 from workbench.models.dual_encoder import DualEncoder
+from workbench.models.ensemble_head import EnsembleHead
+from workbench.models.landmarks import LandmarkHead, unit_prototypes
 from workbench.models.open_clip_folder import CONFIG
 from workbench.models.paired import AlignmentHead, PairedEncoder, pair_card
 from workbench.models.towers import image_tower, text_tower
+
+# The tower's classifier, which ConSE and heads on landmarks take: in no head's file
+OF_THE_TOWER = ("image.weight", "image.bias", "image.heads.0.weight", "image.heads.0.bias", "image.heads.1.given")
 
 
 def shipped_heads() -> tuple[str, ...]:
@@ -110,12 +116,28 @@ def _load_pair(name: str, *, device: str, dtype: torch.dtype, load_weights: bool
 def _build_head(config: dict, image, text) -> AlignmentHead:
     d = config["d"]
     if config["head"] == "linear":
-        return AlignmentHead(LinearHead(image.width, d), LinearHead(text.width, d, bias=False))
+        return AlignmentHead(LinearHead(image.width, d), LinearHead(text.width, d))
     if config["head"] == "conse":
-        prototypes = torch.zeros(config["classes"], d, device=image.classifier.weight.device)
-        conse = ConseHead(image.classifier.weight, image.classifier.bias, prototypes, k=config["k"])
-        return AlignmentHead(conse, Identity(text.width))
-    raise ValueError(f"head {config['head']!r} of a shipped model is not known; known: linear, conse")
+        return AlignmentHead(_conse(config, image, d), Identity(text.width))
+    if config["head"] == "ensemble":
+        return _ensemble(config, image, text)
+    raise ValueError(f"head {config['head']!r} of a shipped model is not known; known: linear, conse, ensemble")
+
+
+def _conse(config: dict, image, d: int) -> ConseHead:
+    prototypes = torch.zeros(config["classes"], d, device=image.classifier.weight.device)
+    return ConseHead(image.classifier.weight, image.classifier.bias, prototypes, k=config["k"])
+
+
+def _ensemble(config: dict, image, text) -> AlignmentHead:
+    """ConSE and a head on landmarks, each with a text map of its own."""
+    empty = partial(torch.zeros, device=image.classifier.weight.device)
+    given, d = unit_prototypes(image.classifier), text.width
+    own, texts = empty(config["landmarks"], image.width), empty(len(given) + config["landmarks"], d)
+    learned = LandmarkHead(empty(image.width), given, own, texts, config["spread"])
+    shares = (config["share"], 1 - config["share"])
+    captions = EnsembleHead((LinearHead(d, d), LinearHead(d, d)), shares)
+    return AlignmentHead(EnsembleHead((_conse(config, image, d), learned), shares), captions)
 
 
 def _load_head(head: AlignmentHead, file: Path) -> str:
@@ -127,9 +149,7 @@ def _load_head(head: AlignmentHead, file: Path) -> str:
     raw = file.read_bytes()
     stored = load(raw)
     missing, unexpected = head.load_state_dict(stored, strict=False)
-    missing = [
-        key for key in missing if key not in ("image.weight", "image.bias")
-    ]  # ConSE takes the tower's classifier
+    missing = [key for key in missing if key not in OF_THE_TOWER]
     if missing or unexpected:
         raise ValueError(f"{file} does not fit its head: missing {missing}, unexpected {unexpected}; run `make assets`")
     return hashlib.sha256(raw).hexdigest()[:16]
