@@ -59,9 +59,13 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.align_features
 	$(BIN)/python -m recipes.align_prototypes
 	$(BIN)/python -m recipes.measure_stamps
+	$(BIN)/python -m recipes.measure_class_maps
 	$(BIN)/python -m recipes.scenes_clip
 	$(BIN)/python -m recipes.measure_scenes
 	$(BIN)/python -m recipes.measure_isoclip
+	$(BIN)/python -m recipes.self_supervised
+	$(BIN)/python -m recipes.measure_alignability
+	$(BIN)/python -m recipes.measure_sail
 	$(BIN)/python -m recipes.scenes_card
 	$(BIN)/python -m recipes.cards
 

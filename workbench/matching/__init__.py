@@ -1,5 +1,7 @@
 """Which patch answers to which word."""
 
+from workbench.matching.class_maps import ClassMap as ClassMap
+from workbench.matching.class_maps import class_map as class_map
 from workbench.matching.crops import Regions as Regions
 from workbench.matching.crops import Segments as Segments
 from workbench.matching.crops import crop_boxes as crop_boxes
