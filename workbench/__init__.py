@@ -25,6 +25,7 @@ _NAMES = {
     "list_benchmarks": "data.benchmarks",
 }
 _MODULES = (
+    "alignability",
     "aligning",
     "benchmark",
     "claims",
@@ -45,6 +46,7 @@ _MODULES = (
     "optim",
     "panels",
     "plots",
+    "sail",
     "spectral",
     "store",
     "training",

@@ -9,10 +9,12 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import workbench as wb
+from tests import benchmark_files
 from tests.tiny import save_tokenizer
 from workbench.heads import GatedHead, LinearHead
 from workbench.models.sail_checkpoint import load_sail_head
 from workbench.models.towers import image_tower, text_tower
+from workbench.sail import published_claims, published_winoground
 
 D_I, D_T, D, WIDTH = 64, 32, 12, 3
 
@@ -231,6 +233,17 @@ def test_a_published_head_ties_two_towers(folders, tmp_path):
     assert model.image_projector.kind == "none"
     with pytest.raises(ValueError, match="multiplied by a gate"):
         model.image_projector(features.pre)
+
+
+def test_the_whole_path_to_winoground(folders, tmp_path):
+    head = saved(made(), tmp_path / "head.pt")
+    with pytest.raises(FileNotFoundError, match="winoground"):
+        published_winoground(head, tmp_path / "data", image=folders[0], text=folders[1])
+    benchmark_files.winoground(tmp_path / "data")
+    found = published_winoground(head, tmp_path / "data", image=folders[0], text=folders[1])
+    measured = [claim for claim in published_claims(found) if claim.measured is not None]
+    assert [claim.n for claim in measured] == [3, 3, 3]
+    assert {claim.measured for claim in measured} <= {found[name].value for name in found.measures}
 
 
 def test_a_tower_read_another_way_is_refused(folders, tmp_path):

@@ -1,5 +1,7 @@
 """How good a model is, and how sure we are."""
 
+from workbench.evaluation.alignment_probes import ProbeCorrelations as ProbeCorrelations
+from workbench.evaluation.alignment_probes import probe_correlations as probe_correlations
 from workbench.evaluation.blind import BlindBaselines as BlindBaselines
 from workbench.evaluation.blind import blind_baselines as blind_baselines
 from workbench.evaluation.blind import constant_scores as constant_scores
@@ -40,6 +42,8 @@ from workbench.evaluation.similarity import pair_scores as pair_scores
 from workbench.evaluation.statistics import Correlation as Correlation
 from workbench.evaluation.statistics import Interval as Interval
 from workbench.evaluation.statistics import bootstrap as bootstrap
+from workbench.evaluation.statistics import correlation_difference as correlation_difference
+from workbench.evaluation.statistics import leave_out as leave_out
 from workbench.evaluation.statistics import paired_difference as paired_difference
 from workbench.evaluation.statistics import pearson as pearson
 from workbench.evaluation.statistics import share as share

@@ -141,6 +141,54 @@ def spearman(x, y, *, resamples: int = 2000, seed: int = 0) -> Correlation:
     return _correlation("Spearman", x, y, lambda rows: rankdata(rows, axis=-1), resamples, seed)
 
 
+def leave_out(
+    x, y, groups, correlate: Callable[..., Correlation] = pearson, *, resamples: int = 2000, seed: int = 0
+) -> dict[str, Correlation]:
+    """The correlation without each group in turn, such as one family of models: {group: Correlation}, in groups' order.
+
+    Leaving out one point says little where three lie together. x, y and groups are (n,). A group that leaves fewer than three
+    pairs is not in the answer: two have no correlation. Raises ValueError for other lengths, fewer than two groups, or as
+    `correlate` does.
+    """
+    x, y = as_array(x), as_array(y)
+    if x.ndim != 1 or x.shape != y.shape:
+        raise ValueError(f"x {x.shape} and y {y.shape}; give two of the same length (n,)")
+    codes, names = group_codes(groups, len(x)), list(dict.fromkeys(map(str, groups)))
+    if len(names) < 2:
+        raise ValueError(f"all pairs are of the group {', '.join(names)}; give two groups or more")
+    kept = [codes != code for code in dict.fromkeys(codes.tolist())]
+    return {
+        name: correlate(x[rest], y[rest], resamples=resamples, seed=seed)
+        for name, rest in zip(names, kept, strict=True)
+        if rest.sum() >= 3
+    }
+
+
+def correlation_difference(a, b, y, *, ranked: bool = False, resamples: int = 2000, seed: int = 0) -> Interval:
+    """r(a, y) - r(b, y) of the same n items with its 95 % bootstrap interval over items: a, b, y (n,).
+
+    Both r of one resample are of the same items, so what both lean on cancels; two intervals that overlap say less. Pearson's,
+    or with `ranked` Spearman's. Errors as in `pearson`.
+    """
+    a, b, y = (as_array(each) for each in (a, b, y))
+    kind = spearman if ranked else pearson
+    difference = kind(a, y, resamples=1).r - kind(b, y, resamples=1).r
+    drawn = np.concatenate(
+        [
+            _rows_kind(a[rows], y[rows], ranked) - _rows_kind(b[rows], y[rows], ranked)
+            for rows in _draws(len(y), resamples, seed)
+        ]
+    )
+    low, high = np.nanpercentile(drawn, [2.5, 97.5])
+    return Interval(difference, float(low), float(high), len(y))
+
+
+def _rows_kind(x: np.ndarray, y: np.ndarray, ranked: bool) -> np.ndarray:
+    from scipy.stats import rankdata
+
+    return _rows_r(*(rankdata(each, axis=-1) if ranked else each / np.abs(each).max() for each in (x, y)))
+
+
 def _draws(n: int, resamples: int, seed: int):
     """Indices (chunk, n) of all resamples: the same stream in chunks of any size."""
     rng, chunk = np.random.default_rng(seed), max(1, _CHUNK // (16 * n))
