@@ -37,13 +37,13 @@ def test_an_optimiser_that_saw_the_factor_would_be_told():
 def test_without_weights_nothing_is_claimed():
     claims = sail.published_claims()
     assert {claim.verdict for claim in claims} == {"needs weights"}
-    assert {claim.expected for claim in claims if claim.id == "W1"} == {0.34, 0.1325, 0.0875}
+    assert {claim.expected for claim in claims if claim.id == "V1"} == {0.34, 0.1325, 0.0875}
 
 
 def test_winoground_is_held_to_its_published_scores():
     told = {"image to text, all": 0.34, "text to image, all": 0.12, "group, all": 0.09}
     measures = {name: Measure(value, 400, (value - 0.04, value + 0.04), 0.25) for name, value in told.items()}
-    claims = [each for each in sail.published_claims(BenchmarkScores("m", "winoground", measures)) if each.id == "W1"]
+    claims = [each for each in sail.published_claims(BenchmarkScores("m", "winoground", measures)) if each.id == "V1"]
     assert [claim.verdict for claim in claims] == ["reproduced", "contradicted", "reproduced"]
     assert claims[0].n == 400
 

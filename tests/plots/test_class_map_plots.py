@@ -50,7 +50,7 @@ def test_cells_lie_where_the_tower_looked(found):
     assert cells.x0 + 2.5 * cells.dx == pytest.approx(500)
     assert cells.y0 + 1.5 * cells.dy == pytest.approx(400)
     assert photo.x0 - photo.dx / 2 == pytest.approx(0)
-    assert photo.dx * 480 == pytest.approx(600)
+    assert photo.dx * class_maps.spec(found, PHOTO)["photo_size"][0] == pytest.approx(600)
 
 
 def test_hover_says_class_cosine_and_runner_up(found):

@@ -113,7 +113,10 @@ def figure(spec: dict) -> go.Figure:
     )
     fig = go.Figure([fit, *(_points(spec, k) for k in range(len(spec["families"])))])
     fig.update_xaxes(title={"text": spec["x_title"], "standoff": 6, "font": {"size": 13}}, zeroline=False)
-    fig.update_yaxes(title={"text": spec["y_title"], "font": {"size": 13}}, zeroline=False)
+    lowest, highest = (of(point[end] for point in spec["points"]) for of, end in ((min, "low"), (max, "high")))
+    room = 0.08 * (highest - lowest) or 5.0  # the line may leave the picture: no recall is above 100 percent
+    range_ = [lowest - room, highest + room]
+    fig.update_yaxes(title={"text": spec["y_title"], "font": {"size": 13}}, zeroline=False, range=range_)
     rows = -(-(len(spec["families"]) + 2) // 5)  # about five entries in a row; the fit's is long
     legend = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 12}}
     margin = {"t": 40, "b": 55 + 20 * rows, "l": 55, "r": 20}

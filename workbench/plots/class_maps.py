@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 MOST = len(theme.COLOURS) - 1  # classes that can be told apart by colour; black would hide the photo
 NAMED = 0.04  # share of the area from which a class has its name written on it
 _HIGH = 300  # px of a panel
-_SIDE = 480  # px of the photo's longer side: more would only make notebooks heavy
+_SIDE = 320  # px of the photo's longer side: more would only make notebooks heavy
 _OPACITY = 0.55
 
 
@@ -196,7 +196,7 @@ def _told(name: str) -> str:
 
 def _jpeg(image: Image.Image) -> str:
     buffer = io.BytesIO()
-    image.save(buffer, "JPEG", quality=85)
+    image.save(buffer, "JPEG", quality=60)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

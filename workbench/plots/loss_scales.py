@@ -50,8 +50,13 @@ def figure(spec: dict) -> go.Figure:
     decades = range(round(log10(shelf)) + 1, floor(log10(largest)) + 2)
     fig = go.Figure([_line(each, k, shelf) for k, each in enumerate(spec["series"])])
     ticks = {"tickvals": [shelf, *(10.0**d for d in decades)], "ticktext": ["0", *(f"1e{d}" for d in decades)]}
-    fig.update_xaxes(type="log", title="the loss times", exponentformat="power")
-    fig.update_yaxes(type="log", title="largest difference of a weight", **ticks)
+    fig.update_xaxes(
+        type="log",
+        title={"text": "the loss times", "font": {"size": 13}},
+        exponentformat="power",
+        tickfont={"size": 12},
+    )
+    fig.update_yaxes(type="log", title={"text": "largest difference of a weight", "font": {"size": 13}}, **ticks)
     fig.update_layout(template=theme.template(), height=320, legend={"orientation": "h", "y": 1.12})
     return fig
 

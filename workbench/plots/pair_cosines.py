@@ -87,11 +87,11 @@ def _bars(edges: Sequence[float], side: dict, told: str, colour: str, pattern: s
     return go.Bar(
         x=(edges[:-1] + edges[1:]) / 2,
         y=shares / (shares.max() or 1),
-        width=np.diff(edges),
+        width=float(edges[1] - edges[0]),
         marker={"color": colour, "opacity": 0.55, "pattern": {"shape": pattern, "size": 5}, "line": {"width": 0}},
         name=told,
         legendgroup=told,
         showlegend=named,
-        customdata=np.stack([edges[:-1], edges[1:], 100 * shares], 1).round(3).tolist(),
-        hovertemplate="%{customdata[0]:.2f} to %{customdata[1]:.2f}: %{customdata[2]:.1f} %<extra>" + told + "</extra>",
+        customdata=100 * shares,
+        hovertemplate="around %{x:.2f}: %{customdata:.1f} %<extra>" + told + "</extra>",
     )

@@ -61,7 +61,7 @@ def _counts() -> list[Claim]:
         ("linear, d = 2,048, DINOv2-L and GTE-large", wider, GTE_L, 6.30),
         ("GLU × 4, DINOv2-L and GTE-large", {"width": 4}, GTE_L, 54.6),
         ("GLU × 8, DINOv2-L and GTE-large", {}, GTE_L, 109.1),
-        ("GLU × 8, DINOv2-L and NV-Embed-v2 (DINOv2-L itself: 304)", {}, NV2, 386.0),
+        ("GLU × 8, DINOv2-L (304) and NV-Embed-v2", {}, NV2, 386.0),
     )
     found = []
     for what, fields, d_t, millions in told:
@@ -71,9 +71,7 @@ def _counts() -> list[Claim]:
         n = sum(each.numel() for each in layers) / 1e6
         found.append(_exact("E1", f"weights in millions: {what}", millions, n, 0.05, "arithmetic"))
     plan = plan_alignment(PAIRS, DINOV2_L, NV2, AlignConfig(captions=2))
-    statement = (
-        "GB that the authors' code holds in the host's memory for 23 M pairs with two caption sets (a store: one batch)"
-    )
+    statement = "GB in the host's memory for 23 M pairs with two captions, by the code"
     return [*found, _exact("E2", statement, 471, plan.embeddings / 1e9, 0.5, "arithmetic")]
 
 
@@ -103,8 +101,8 @@ def _losses() -> list[Claim]:
     )
     scale = "4,096 random unit vectors"
     return [
-        _exact("E4", "sigmoid loss at the start, bias -10 added", 0.0025, one, 5e-5, scale),
-        _exact("E4", "the same with the sign of the printed formula, which makes +10 of it", 10.0, wrong, 0.1, scale),
+        _exact("E4", "sigmoid loss at the start, thousandths, bias -10 added", 2.5, 1e3 * one, 0.05, scale),
+        _exact("E4", "the same, whole, with the printed formula's sign: bias +10", 10.0, wrong, 0.1, scale),
         _exact("E5", "two captions: what the code takes over what the paper writes", 0.5, half / both, 1e-6, scale),
     ]
 

@@ -16,7 +16,7 @@ ELSEWHERE = (
     ("ImageNet top 1, SAIL-L (NV2)", 0.734, "ImageNet"),
     ("ImageNet top 1, SAIL-L (NV2), minus CLIP-L of LAION-400M", 0.007, "ImageNet"),
     (
-        "mean top 1 of ten finer sets, SAIL-L (NV2), minus CLIP-L of LAION-400M: below, by SAIL's own table",
+        "ten finer sets, top 1, SAIL-L (NV2) minus CLIP-L: below, as printed",
         -0.038,
         "ten sets",
     ),
@@ -52,15 +52,15 @@ def published_claims(found: BenchmarkScores | None = None) -> tuple[Claim, ...]:
     """What needs published weights: Winoground from `published_winoground` (None where it could not run), and the rest."""
     measures = {} if found is None else {name.partition(",")[0]: each for name, each in found.measures.items()}
     asked = [_winoground(name, expected, measures.get(name)) for name, expected in WINOGROUND.items()]
-    return (*asked, *(_claim("W2", *each) for each in ELSEWHERE))
+    return (*asked, *(_claim("V2", *each) for each in ELSEWHERE))
 
 
 def _winoground(name: str, expected: float, measure) -> Claim:
     told = f"Winoground, {name}, SAIL-L (GTE)"
     if measure is None:
-        return _claim("W1", told, expected, "Winoground")
+        return _claim("V1", told, expected, "Winoground")
     margin = OF_ITEMS / ITEMS
-    return _claim("W1", told, expected, "Winoground", measure.value, measure.n, measure.interval, margin)
+    return _claim("V1", told, expected, "Winoground", measure.value, measure.n, measure.interval, margin)
 
 
 def _claim(key, statement, expected, scale, measured=None, n=0, interval=None, margin=0.0) -> Claim:
