@@ -189,3 +189,12 @@ def test_a_teacher_follows_its_student_slowly():
         module.prototypes.weight.add_(1.0)
     module(torch.randn(4, 3, 64, 64))
     assert torch.allclose(module.teacher[2].weight - before, torch.full_like(before, 0.01), atol=1e-4)
+
+
+def test_the_readme_says_what_is_stored():
+    written = (RECIPES.parent / "README.md").read_text(encoding="utf-8")
+    found = measured("scenes")
+    knn, linear = (found.r["Pearson"][probe].r for probe in ("k-NN", "linear probe"))
+    gap = found.gap["Pearson"]["linear probe"]
+    told = f"(r {linear:.2f} and {knn:.2f}, difference {-gap.mean:.2f} [{-gap.high:.2f}, {-gap.low:.2f}], "
+    assert f"{told}{len(found.names)} towers)" in written

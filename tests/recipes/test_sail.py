@@ -14,7 +14,7 @@ from workbench.controlled import controlled
 from workbench.evaluation import group_scores, levelled
 from workbench.models.registry import load_model
 from workbench.paths import assets
-from workbench.sail import NAMING, RESULT, RUNGS, SCORES
+from workbench.sail import NAMING, RESULT, RUNGS, SCORES, measured_ladder
 
 FILE = assets() / "results" / RESULT
 RECIPES = FILE.parents[2] / "recipes"
@@ -210,3 +210,12 @@ def test_a_rung_is_climbed_on_what_it_names(monkeypatch):
     assert torch.equal(seen[6][0].texts[0], keywords[train])
     assert [len(pairs.texts) for pairs, *_ in seen] == [1] * 7 + [2]
     assert seen[7][1].captions == 2
+
+
+def test_the_readme_says_what_is_stored():
+    written = (assets().parent / "README.md").read_text(encoding="utf-8")
+    found = measured_ladder().added("stamps: both ways, R@10", beside=True)["stamps: both ways, R@10"]
+    gain = found["GLU × 8 against linear at its own rate"]
+    assert f"{100 * gain.mean:.1f} [{100 * gain.low:.1f}, {100 * gain.high:.1f}] points" in written
+    sigmoid = measured_ladder().added("drawings: both ways, R@10")["drawings: both ways, R@10"]["+ sigmoid"]
+    assert sigmoid.high < 0, "the sentence on the sigmoid loss"
