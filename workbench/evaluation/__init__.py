@@ -49,6 +49,8 @@ from workbench.evaluation.statistics import pearson as pearson
 from workbench.evaluation.statistics import share as share
 from workbench.evaluation.statistics import spearman as spearman
 from workbench.evaluation.statistics import wilson as wilson
+from workbench.evaluation.two_stage import TwoStage as TwoStage
+from workbench.evaluation.two_stage import two_stage_recall as two_stage_recall
 from workbench.evaluation.zero_shot import ZeroShot as ZeroShot
 from workbench.evaluation.zero_shot import class_vectors as class_vectors
 from workbench.evaluation.zero_shot import zero_shot_accuracy as zero_shot_accuracy

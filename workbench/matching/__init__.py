@@ -1,17 +1,32 @@
-"""Which patch answers to which word."""
+"""Which part of a picture answers to which part of a caption: maps, and the rules that make one score of them."""
 
 from workbench.matching.class_maps import ClassMap as ClassMap
 from workbench.matching.class_maps import class_map as class_map
+from workbench.matching.conditioned import conditioned_pooling as conditioned_pooling
+from workbench.matching.conditioned import patch_pooling as patch_pooling
 from workbench.matching.crops import Regions as Regions
 from workbench.matching.crops import Segments as Segments
 from workbench.matching.crops import crop_boxes as crop_boxes
 from workbench.matching.crops import crop_features as crop_features
 from workbench.matching.crops import segment_features as segment_features
+from workbench.matching.grouped import grouped_tokens as grouped_tokens
 from workbench.matching.late import late_interaction as late_interaction
+from workbench.matching.learned import pair_scores as pair_scores
+from workbench.matching.local import local_scores as local_scores
+from workbench.matching.local import local_similarity as local_similarity
 from workbench.matching.maps import centre as centre
 from workbench.matching.maps import similarity_map as similarity_map
 from workbench.matching.maps import without_redundant as without_redundant
 from workbench.matching.polarity import Polarity as Polarity
 from workbench.matching.polarity import map_polarity as map_polarity
+from workbench.matching.pooled import global_cosine as global_cosine
+from workbench.matching.roi import roi_features as roi_features
+from workbench.matching.rules import RULES as RULES
+from workbench.matching.rules import Rule as Rule
+from workbench.matching.rules import rules_table as rules_table
+from workbench.matching.rules import score as score
+from workbench.matching.structure import structure_guided as structure_guided
+from workbench.matching.transport import transport_plan as transport_plan
+from workbench.matching.transport import transport_scores as transport_scores
 from workbench.matching.words import WordMaps as WordMaps
 from workbench.matching.words import word_maps as word_maps

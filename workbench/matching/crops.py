@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from PIL import Image
@@ -12,6 +13,9 @@ from torch import Tensor
 
 from workbench.data.pictures import open_picture
 from workbench.progress import bar
+
+if TYPE_CHECKING:
+    from workbench.store import EmbeddingStore
 
 SIZES = ((32, 32), (56, 56), (112, 112), (224, 224), (56, 112), (112, 56))  # width, height on a picture of 224 pixels
 UNIT = 224
@@ -66,13 +70,16 @@ def crop_features(
     grid: Literal["grid", "overlap"] = "grid",
     boxes: Sequence[Sequence[Box]] | None = None,
     batch_size: int = 256,
+    store: EmbeddingStore | str | os.PathLike | None = None,
 ) -> Regions:
     """Every crop of every picture through the model's own preprocessing and image tower: N pictures → `Regions`.
 
     `model` is a DualEncoder. `boxes` gives each picture's own crops, such as true object boxes, in place of the blind grid;
-    what stands over the picture's edge is cut off. 86 crops cost 86 passes: a bar shows them. `images` are anything that
-    `data.pictures.open_picture` opens, one or many. Raises ValueError for no pictures, a batch size below 1, a picture
-    without a box, or a box that is not four whole pixels or lies outside its picture.
+    what stands over the picture's edge is cut off. 86 crops cost 86 passes: a bar shows them. With a `store` (or its folder)
+    what is there is read, and each picture is kept as soon as its crops are done; a second run encodes nothing. `images` are
+    anything that `data.pictures.open_picture` opens, one or many. Raises ValueError for no pictures, a batch size below 1, a
+    picture without a box, a box that is not four whole pixels or lies outside its picture, a crop that the model makes NaN
+    of, and beside a store for a model with hooks.
     """
     if not isinstance(batch_size, int) or batch_size < 1:
         raise ValueError(f"batch_size is {batch_size!r}; give how many crops to encode at a time, from 1")
@@ -81,12 +88,52 @@ def crop_features(
     if len(boxes) != len(pictures):
         raise ValueError(f"{len(boxes)} lists of boxes for {len(pictures)} pictures; give each its own")
     inside = tuple(_clipped(n, each, picture) for n, (each, picture) in enumerate(zip(boxes, pictures, strict=True)))
-    pieces = [(n, box) for n, each in enumerate(inside) for box in each]
-    vectors = [
-        model.encode_pixels([model.preprocess(pictures[n].crop(box)) for n, box in pieces[i : i + batch_size]]).post
-        for i in bar(range(0, len(pieces), batch_size), f"{len(pieces)} crops")
-    ]
-    return Regions(*_padded(torch.cat(vectors).float().cpu(), [len(each) for each in inside]), inside)
+    everything = range(len(pictures))
+    if store is None:
+        vectors = list(_one_by_one(model, pictures, inside, everything, batch_size))
+    else:
+        vectors = _through(store, model, pictures, inside, batch_size)
+    return Regions(*_padded(torch.cat(vectors), [len(each) for each in inside]), inside)
+
+
+def _through(store, model, pictures: Sequence[Image.Image], boxes: Sequence[Sequence[Box]], batch_size: int):
+    """Each picture's crops (R, d): what the store has is read, the others are encoded and put there."""
+    from workbench.matching.crop_store import CropStore
+
+    crops = CropStore(model, store)
+    keys = [crops.key(picture, each) for picture, each in zip(pictures, boxes, strict=True)]
+    found = {key: crops.get(key) for key in dict.fromkeys(keys)}
+    lacking = {key: n for n, key in enumerate(keys) if found[key] is None}  # equal pictures once
+    new = _one_by_one(model, pictures, boxes, lacking.values(), batch_size)
+    for key, vectors in zip(lacking, new, strict=True):
+        crops.put(key, vectors)
+        found[key] = vectors
+    return [found[key] for key in keys]
+
+
+def _one_by_one(
+    model, pictures: Sequence[Image.Image], boxes: Sequence[Sequence[Box]], which: Iterable[int], batch_size: int
+) -> Iterator[Tensor]:
+    """The crops (R, d) of pictures by number, each as soon as they are done; batches go across pictures."""
+    which = list(which)
+    pieces = [(n, box) for n in which for box in boxes[n]]
+    counts, waiting = iter([len(boxes[n]) for n in which]), []
+    need = next(counts, None)
+    for i in bar(range(0, len(pieces), batch_size), f"{len(pieces)} crops"):
+        some = pieces[i : i + batch_size]
+        pixels = [model.preprocess(pictures[n].crop(box)) for n, box in some]
+        waiting += _finite(model.encode_pixels(pixels).post.float().cpu(), some)
+        while need is not None and len(waiting) >= need:
+            yield torch.stack(waiting[:need])
+            waiting, need = waiting[need:], next(counts, None)
+
+
+def _finite(vectors: Tensor, pieces: Sequence[tuple[int, Box]]) -> Tensor:
+    bad = (~torch.isfinite(vectors).all(1)).nonzero().flatten().tolist()
+    if bad:
+        n, box = pieces[bad[0]]
+        raise ValueError(f"the model makes NaN or infinity of crop {box} of picture {n}; take dtype='float32'")
+    return vectors
 
 
 def segment_features(
@@ -162,7 +209,7 @@ def _clipped(n: int, boxes, picture: Image.Image) -> tuple[Box, ...]:
 
 
 def _inside(n: int, box, picture: Image.Image) -> Box:
-    (width, height), sides = picture.size, _whole(box)
+    (width, height), sides = picture.size, whole_box(box)
     if len(sides) != 4:
         raise ValueError(
             f"picture {n} of {width} × {height}: {box!r} is no box; give boxes=[[(left, top, right, bottom), …], …], one "
@@ -176,7 +223,7 @@ def _inside(n: int, box, picture: Image.Image) -> Box:
     return x0, y0, x1, y1
 
 
-def _whole(box) -> tuple[int, ...]:
+def whole_box(box) -> tuple[int, ...]:
     """Its sides as whole numbers, of whatever type they came; nothing where some side is none."""
     try:
         sides = tuple(int(side) for side in box)

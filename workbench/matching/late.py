@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+
+from workbench.matching.blocks import MAX_BYTES, in_blocks
+from workbench.matching.tokens import check_width, checked_mask, unit
 
 
 def late_interaction(
@@ -16,7 +18,7 @@ def late_interaction(
     *,
     image_mask: Tensor | None = None,
     max_over: Literal["patches", "tokens"] = "patches",
-    max_bytes: int = 256 << 20,
+    max_bytes: int = MAX_BYTES,
 ) -> Tensor:
     """Mean of best cosines: image_tokens (N, P, d), text_tokens (M, T, d), masks (N, P) and (M, T) → (N, M).
 
@@ -30,42 +32,19 @@ def late_interaction(
     The traps: padding and class tokens have seen everything, so mask them; easy words raise a mean, so compare captions of
     the same words, or centre; and last-layer patches of CLIP can answer inversely, so look at the sign.
     """
-    image_mask = _check("image", image_tokens, image_mask)
-    text_mask = _check("text", text_tokens, text_mask)
-    if image_tokens.shape[2] != text_tokens.shape[2]:
-        widths = f"{image_tokens.shape[2]} wide and text tokens {text_tokens.shape[2]}"
-        raise ValueError(f"image tokens are {widths}; give `tokens` or `post` of one model")
+    image_mask = checked_mask("image", image_tokens, image_mask)
+    text_mask = checked_mask("text", text_tokens, text_mask)
+    check_width(image_tokens, text_tokens)
     if max_over not in ("patches", "tokens"):
         raise ValueError(
             f"max_over={max_over!r}; choose 'patches' (best patch per word) or 'tokens' (best word per patch)"
         )
-    images, texts = _normalised(image_tokens), _normalised(text_tokens)
-    rows, columns = _block(images.shape[:2], texts.shape[:2], max_bytes)
-    return torch.cat(
-        [
-            torch.cat(
-                [
-                    _scores(
-                        images[n : n + rows],
-                        texts[m : m + columns],
-                        image_mask[n : n + rows],
-                        text_mask[m : m + columns],
-                        max_over,
-                    )
-                    for m in range(0, len(texts), columns)
-                ],
-                dim=1,
-            )
-            for n in range(0, len(images), rows)
-        ]
-    )
+    images, texts = unit(image_tokens).float(), unit(text_tokens).float()
 
+    def scores(rows: slice, columns: slice) -> Tensor:
+        return _scores(images[rows], texts[columns], image_mask[rows], text_mask[columns], max_over)
 
-def _normalised(tokens: Tensor) -> Tensor:
-    """Tokens of length 1 in float32, zeros as they are. Scaled by their largest entry first, or 1e30 squared is infinite."""
-    wide = tokens.to(torch.promote_types(tokens.dtype, torch.float32))
-    largest = wide.detach().abs().amax(-1, keepdim=True).clamp_min(torch.finfo(wide.dtype).tiny)
-    return F.normalize((wide / largest).float(), dim=-1)
+    return in_blocks(scores, len(images), len(texts), 4 * images.shape[1] * texts.shape[1], max_bytes)
 
 
 def _scores(images: Tensor, texts: Tensor, image_mask: Tensor, text_mask: Tensor, max_over: str) -> Tensor:
@@ -76,32 +55,3 @@ def _scores(images: Tensor, texts: Tensor, image_mask: Tensor, text_mask: Tensor
         return (best * text_mask).sum(-1) / text_mask.sum(-1)
     best = cosines.masked_fill_(~text_mask, -torch.inf).amax(3)  # (n, P, m)
     return (best * image_mask[..., None]).sum(1) / image_mask.sum(1, keepdim=True)
-
-
-def _block(images: tuple[int, int], texts: tuple[int, int], max_bytes: int) -> tuple[int, int]:
-    """How many pictures and captions at a time, so that their cosines stay within the budget."""
-    if max_bytes < 1:
-        raise ValueError(f"max_bytes={max_bytes}; give the bytes that a block of cosines may take")
-    pairs = max(max_bytes // (4 * images[1] * texts[1]), 1)
-    columns = min(texts[0], pairs)
-    return max(pairs // columns, 1), columns
-
-
-def _check(side: str, tokens: Tensor, mask: Tensor | None) -> Tensor:
-    """The mask, all true where there is none. Raises as `late_interaction` says."""
-    letters = "(N, P, d)" if side == "image" else "(M, T, d)"
-    if tokens.ndim != 3 or 0 in tokens.shape:
-        raise ValueError(f"{side} tokens {tuple(tokens.shape)} must be {letters}, nothing empty")
-    if not torch.isfinite(tokens).all():
-        raise ValueError(f"{side} tokens hold NaN or infinity; a model gave a broken feature, check its inputs")
-    if mask is None:
-        return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
-    if mask.shape != tokens.shape[:2] or mask.dtype != torch.bool:
-        raise ValueError(
-            f"{side} mask {tuple(mask.shape)} of {mask.dtype} does not fit tokens {tuple(tokens.shape)}; "
-            "give a boolean mask, true where a token counts"
-        )
-    empty = (~mask.any(1)).nonzero().flatten().tolist()
-    if empty:
-        raise ValueError(f"in {side} {empty[0]} nothing counts: its mask is all false; leave it out, or mend the mask")
-    return mask

@@ -1,14 +1,13 @@
-"""What is trained on top of frozen towers: maps from a tower's feature space into the joint space."""
+"""Maps from a tower's feature space into the joint space."""
 
 from __future__ import annotations
-
-from numbers import Integral
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from workbench.features import Projector
+from workbench.heads.widths import whole
 
 CLIP = 1e3  # SAIL's bound on what enters the gate's product: 6 · 1e3 still fits into float16
 
@@ -22,7 +21,7 @@ class LinearHead(nn.Linear):
     """
 
     def __init__(self, d_in: int, d_out: int, bias: bool = True, *, layer_norm: bool = False):
-        super().__init__(*_widths(d_in=d_in, d_out=d_out), bias=bias)
+        super().__init__(*whole(d_in=d_in, d_out=d_out), bias=bias)
         self.norm = _front(d_in, layer_norm)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -51,7 +50,7 @@ class MLPHead(nn.Module):
 
     def __init__(self, d_in: int, d_out: int, width: int = 4, *, layer_norm: bool = False):
         super().__init__()
-        d_in, d_out, width = _widths(d_in=d_in, d_out=d_out, width=width)
+        d_in, d_out, width = whole(d_in=d_in, d_out=d_out, width=width)
         self.norm = _front(d_in, layer_norm)
         self.hidden = _xavier(d_in, width * d_in)
         self.out = _xavier(width * d_in, d_out)
@@ -76,7 +75,7 @@ class GatedHead(nn.Module):
 
     def __init__(self, d_in: int, d_out: int, width: int = 8, *, layer_norm: bool = False):
         super().__init__()
-        d_in, d_out, width = _widths(d_in=d_in, d_out=d_out, width=width)
+        d_in, d_out, width = whole(d_in=d_in, d_out=d_out, width=width)
         self.norm = _front(d_in, layer_norm)
         self.gate = _xavier(d_in, width * d_in)
         self.value = _xavier(d_in, width * d_in)
@@ -143,13 +142,3 @@ def _xavier(d_in: int, d_out: int) -> nn.Linear:
 
 def _no_matrix(reason: str) -> Projector:
     return Projector(None, kind="none", reason=reason)
-
-
-def _widths(**given: int) -> list[int]:
-    """The widths as they are. Raises TypeError for one that is no whole number, ValueError for one below 1."""
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, Integral):
-            raise TypeError(f"{name} is {type(value).__name__} {value!r}; give a whole number")
-        if value < 1:
-            raise ValueError(f"{name}={value}; give a whole number from 1 on")
-    return [int(value) for value in given.values()]
