@@ -15,6 +15,8 @@ from workbench.alignability import (
     published,
     recall_of,
 )
+from workbench.heads import Identity
+from workbench.models.paired import AlignmentHead
 
 QUICK = Training(width=16, steps=60, batch_size=64, learning_rate=3e-3)
 
@@ -50,7 +52,10 @@ def test_the_score_is_the_mean_of_both_directions_over_seeds_and_pairs(pairs):
     assert (found.n, found.gallery, found.n_train) == (80, 80, 160)
     assert "R@5" in str(found)
     assert found.spread == pytest.approx(np.std(found.by_seed, ddof=1))
-    assert score(*pairs, seeds=(0,)).spread == 0
+    alone = score(*pairs, seeds=(0,))
+    assert alone.spread == 0
+    assert alone.table().rows[0][3] == "–", "one start says nothing of others"
+    assert found.table().rows[0][3] == f"{100 * found.spread:.2f}"
 
 
 def test_any_head_is_judged_as_the_probes_layers_are(pairs):
@@ -62,6 +67,23 @@ def test_any_head_is_judged_as_the_probes_layers_are(pairs):
     near = score(*pairs, training=short).hits  # those are trained on features divided by one number
     assert (found.hits == near).mean() > 0.95
     assert recall_of(heads[:1], image[160:], text[160:], k=5).hits.shape == (1, 2, 80)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_head_is_judged_as_it_was_loaded(pairs, dtype):
+    """A shipped model may lie on a GPU or in half precision; features come as float32 of the CPU."""
+    image, text = (each[160:] for each in pairs)
+    head = fit(*(each[:160] for each in pairs), Training(width=16, steps=6, batch_size=64))
+    found = recall_of([head], image, text, k=5).hits
+    assert (recall_of([head.to(dtype)], image, text, k=5).hits == found).mean() > 0.95
+    assert head.image.weight.dtype == dtype
+
+
+def test_a_head_without_parameters_is_judged_too():
+    """Training-free heads, and towers whose own spaces already meet."""
+    same = torch.eye(12)
+    head = AlignmentHead(Identity(12), Identity(12))
+    assert recall_of([head], same, same, k=1).score.mean == 1
 
 
 @pytest.mark.parametrize(("heads", "rows", "texts"), [(0, 80, 80), (1, 80, 79), (1, 5, 5)])
@@ -133,6 +155,7 @@ def test_folds_test_every_pair_once(pairs):
         (lambda i, t: (i, t, range(101), range(100, 200)), "a row is named twice"),
         (lambda i, t: (i, t, range(100), range(200, 241)), "rows 0 to 240 of 240 pairs"),
         (lambda i, t: (i, t, range(1), range(100, 200)), "1 pairs to train on and 100"),
+        (lambda i, t: (i, t, [], range(100, 200)), "0 pairs to train on and 100"),
         (lambda i, t: (i, t, range(100), range(100, 110)), "100 pairs to train on and 10 to test on; .* 11 or more"),
         (lambda i, t: (i, t, [True] * 240, range(100, 110)), "are lists of row numbers"),
     ],

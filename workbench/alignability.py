@@ -74,9 +74,10 @@ class AlignmentScore(Record):
 
     def table(self) -> Table:
         header = (f"R@{self.k} [95 %]", *DIRECTIONS, "sd of seeds", "chance", "train", "n", "gallery")
-        numbers = (*self.by_direction, self.spread, self.chance)
+        ways = (f"{100 * each:.2f}" for each in self.by_direction)
+        spread = f"{100 * self.spread:.2f}" if len(self.by_seed) > 1 else "–"  # 0.00 would say that all starts agree
         facts = map(str, (self.n_train, self.n, self.gallery))
-        row = (self.score.percent(), *(f"{100 * each:.2f}" for each in numbers), *facts)
+        row = (self.score.percent(), *ways, spread, f"{100 * self.chance:.2f}", *facts)
         return Table("Alignment of two frozen towers, percent", header, (row,))
 
 
@@ -198,9 +199,15 @@ def _score(hits: np.ndarray, k: int, n_train: int, gallery: int) -> AlignmentSco
 def _hits(layers: Layers, image: Tensor, text: Tensor, k: int) -> np.ndarray:
     """Which of n pairs are found among the first k, image to text and text to image: (2, n)."""
     with torch.no_grad():
-        image, text = layers.image(image), layers.text(text)
+        image, text = _through(layers.image, image), _through(layers.text, text)
     own = np.arange(len(image))
     return np.stack([(retrieval_ranks(*sides, own) <= k).numpy() for sides in ((image, text), (text, image))])
+
+
+def _through(side: nn.Module, features: Tensor) -> Tensor:
+    """Features of one side where that side lies, because a loaded model's head may be on a GPU or in half precision."""
+    held = (each for each in (*side.parameters(), *side.buffers()) if each.is_floating_point())
+    return side(features.to(next(held, features))).cpu().float()
 
 
 def _batches(n: int, size: int):
@@ -231,7 +238,7 @@ def _of_usual_size(features: Tensor, fitted: np.ndarray, what: str) -> Tensor:
 def _rows(train_rows, test_rows, n: int, k: int) -> tuple[np.ndarray, np.ndarray]:
     parts = [np.asarray(rows) for rows in (train_rows, test_rows)]
     both = np.concatenate(parts)
-    if any(rows.ndim != 1 or rows.dtype.kind not in "iu" for rows in parts):
+    if any(rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu") for rows in parts):
         raise ValueError("train_rows and test_rows are lists of row numbers; for a mask give numpy.flatnonzero(mask)")
     if len(both) and not 0 <= both.min() <= both.max() < n:
         raise ValueError(f"rows {both.min()} to {both.max()} of {n} pairs; give row numbers from 0 to {n - 1}")
@@ -272,9 +279,10 @@ def published(what: str = "vision") -> ProbeCorrelations:
 def measured(pairs: str = "scenes", by: str | None = None, *, stored: Mapping | None = None) -> ProbeCorrelations:
     """What `recipes/measure_alignability.py` found and stored: "scenes", "stamps", "openclipart", or "text" for text towers.
 
-    `by` names the label that the probes ask for: "object" (colour and shape), "shape" or "colour" of scenes, "folder" of
-    stamps and openclipart, "shape" of captions; by default the first. `stored` are other rows than those that ship. Raises
-    ValueError for pairs or labels that were not measured.
+    Towers of "scenes" that are readings of one network are drawn together for intervals; the other pairs have four networks at
+    most, too few for that. `by` names the label that the probes ask for: "object" (colour and shape), "shape" or "colour" of
+    scenes, "folder" of stamps and openclipart, "shape" of captions; by default the first. `stored` are other rows than those
+    that ship. Raises ValueError for pairs or labels that were not measured.
     """
     if stored is None:
         stored = json.loads((paths.assets() / "results" / RESULT).read_text(encoding="utf-8"))["rows"]
@@ -294,8 +302,14 @@ def measured(pairs: str = "scenes", by: str | None = None, *, stored: Mapping | 
         probes,
         [each["mean"] for each in scores],
         intervals=[(each["low"], each["high"]) for each in scores],
+        networks=[network_of(name) for name in rows] if pairs == "scenes" else None,
         title=f"{'captions' if pairs == 'text' else pairs} by {by}",
     )
+
+
+def network_of(tower: str) -> str:
+    """What layers, poolings and steps of one network have in common: "scenes-clip" of "scenes-clip@600, class token"."""
+    return tower.partition(",")[0].partition("@")[0]
 
 
 def _mean(found) -> float:

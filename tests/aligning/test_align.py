@@ -1,13 +1,14 @@
 """Training heads on cached embeddings: it learns, resumes to the same bits, stops when it should."""
 
 import json
+import math
 import signal
 
 import numpy as np
 import pytest
 import torch
 
-from workbench.aligning import AlignConfig, Pairs, align, plan_alignment
+from workbench.aligning import AlignConfig, Pairs, align, fit, plan_alignment
 from workbench.aligning.fit import BEST, HISTORY, _batch, mean_recall
 from workbench.heads import GatedHead, LinearHead, MLPHead
 from workbench.memory.prediction import peak_bytes
@@ -56,8 +57,9 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not():
     assert not same(weights(one), weights(other))
 
 
-def test_ctrl_c_loses_nothing(tmp_path):
-    held, config, told = pairs(60, seed=1), AlignConfig(**SMALL), []
+@pytest.mark.parametrize("optimiser", ["adamw", "lion"])
+def test_ctrl_c_loses_nothing(tmp_path, optimiser):
+    held, config, told = pairs(60, seed=1), AlignConfig(**{**SMALL, "optimiser": optimiser}), []
     whole = align(pairs(), config, validation=held)
 
     def stop_at_20(step, losses, recall):
@@ -95,6 +97,46 @@ def test_another_configuration_is_refused_with_the_difference(tmp_path):
         align(pairs(), AlignConfig(**{**SMALL, "learning_rate": 0.02}), folder=tmp_path)
     with pytest.raises(ValueError, match=r"is of another run \(data"):
         align(pairs(seed=3), AlignConfig(**SMALL), folder=tmp_path)
+
+
+def test_other_validation_pairs_are_another_run(tmp_path):
+    """Recalls on two sets cannot be compared, so which head is best could not be said."""
+    config, held = AlignConfig(**SMALL), pairs(60, seed=1)
+    align(pairs(), config, validation=held, folder=tmp_path)
+    for other in (pairs(60, seed=2), held[np.arange(59)], None):
+        with pytest.raises(ValueError, match=r"is of another run \(validation '60, \w+' there"):
+            align(pairs(), config, validation=other, folder=tmp_path)
+
+
+def test_the_last_head_is_validated_wherever_the_run_ends():
+    held = pairs(60, seed=1)
+    for fields, steps in (({"steps": 25}, [10, 20, 25]), ({"every": 100}, [40]), ({}, [10, 20, 30, 40])):
+        found = align(pairs(), AlignConfig(**{**SMALL, **fields}), validation=held)
+        assert [step for step, _ in found.recalls] == steps
+        assert mean_recall(found.head, held) == dict(found.recalls)[found.best_step]
+
+
+def test_recall_in_blocks_of_rows_is_the_recall(monkeypatch):
+    head = align(pairs(), AlignConfig(**SMALL)).head
+    whole = mean_recall(head, pairs(70, seed=1), most=60)
+    monkeypatch.setattr(fit, "_ROWS", 7)
+    assert mean_recall(head, pairs(70, seed=1), most=60) == whole
+
+
+def test_a_recall_as_good_as_the_best_is_no_step_back():
+    """Eight pairs: all of them are among the first ten, always."""
+    few = pairs(8, seed=1)
+    found = align(pairs(), AlignConfig(**SMALL), validation=few)
+    assert {recall for _, recall in found.recalls} == {1.0}
+    assert found.best_step == len(found.losses) == 40
+
+
+def test_half_precision_pairs_with_two_captions_and_one_for_validation():
+    full, held = pairs(captions=2), pairs(60, seed=1)
+    half = Pairs(full.images.astype(np.float16), tuple(each.astype(np.float16) for each in full.texts), full.ids)
+    found = align(half, AlignConfig(**{**SMALL, "captions": 2}), validation=held)
+    assert mean_recall(found.head, held) > 0.4
+    assert all(p.dtype == torch.float32 for p in found.head.parameters())
 
 
 def test_a_full_disk_keeps_the_old_checkpoint(tmp_path, monkeypatch):
@@ -169,10 +211,25 @@ def test_files_beside_the_checkpoint(tmp_path):
         ("batch_size", 0),
         ("steps", 1.5),
         ("learning_rate", 0.0),
+        ("learning_rate", "1e-5"),
+        ("weight_decay", -1.0),
+        ("weight_decay", math.nan),
+        ("batch_size", 1),
+        ("captions", True),
+        ("captions", 1.0),
+        ("logit_scale", 0.5),
+        ("logit_scale", 101),
+        ("logit_bias", None),
+        ("logit_bias", math.inf),
+        ("seed", -1),
+        ("warmup", 1.5),
+        ("patience", "3"),
+        ("patience", 0),
+        ("layer_norm", "no"),
     ],
 )
 def test_bad_configurations(field, value):
-    with pytest.raises(ValueError, match=f"{field}={value!r}"):
+    with pytest.raises(ValueError, match=f"{field}={value!r}; (give|choose)"):
         AlignConfig(**{**SMALL, field: value})
 
 
@@ -187,6 +244,12 @@ def test_validation_must_be_other_pictures_of_the_same_model():
         align(pairs(), AlignConfig(**SMALL), validation=pairs(40))
     with pytest.raises(ValueError, match="patience=2 needs validation pairs"):
         align(pairs(), AlignConfig(**SMALL, patience=2))
+    with pytest.raises(ValueError, match="patience=2 on 10 validation pairs, whose R@10 is always 100 percent"):
+        align(pairs(), AlignConfig(**SMALL, patience=2), validation=pairs(10, seed=1))
+    held = pairs(60, seed=1)
+    held.images[5, 0] = np.nan
+    with pytest.raises(ValueError, match="images, row 5, holds NaN"):
+        align(pairs(), AlignConfig(**SMALL), validation=held)
 
 
 def test_the_plan_of_the_dossiers_trap():

@@ -67,6 +67,10 @@ def test_under_torchrun_two_processes_train_the_same_head(config, tmp_path):
         ({"texts": "/nowhere"}, "/nowhere lacks ids.json or pre.npy; write it with"),
         ({"lr": 1}, "no field 'lr'"),
         ({"kind": "post"}, "lacks ids.json or post.npy"),
+        ({"validation": "0.1"}, "validation='0.1' in"),
+        ({"validation": 1}, "validation=1 in"),
+        ({"device": "tpu"}, "device 'tpu' is not here"),
+        ({"steps": "40"}, "steps='40'; give a whole number"),
     ],
 )
 def test_what_is_wrong_is_one_line(config, capsys, change, words):
@@ -76,9 +80,31 @@ def test_what_is_wrong_is_one_line(config, capsys, change, words):
     assert words in capsys.readouterr().err
 
 
+def test_rows_without_an_id_are_refused(config, tmp_path, capsys):
+    """ids.json of one extraction beside rows of another."""
+    file = tmp_path / "images" / "ids.json"
+    file.write_text(json.dumps(json.loads(file.read_text())[:-1]))
+    assert main(["train", "sail", "--config", str(config)]) == 2
+    assert "119 ids but pre.npy has 120 rows" in capsys.readouterr().err
+
+
+def test_a_folder_without_a_whole_head(config, tmp_path):
+    run_job(config)
+    head = tmp_path / "out" / "head.safetensors"
+    head.write_bytes(head.read_bytes()[:100])
+    with pytest.raises(ValueError, match=r"head\.safetensors does not fit head\.json"):
+        load_head(tmp_path / "out")
+    (tmp_path / "out" / "head.json").write_text("{}")
+    with pytest.raises(ValueError, match="has no 'config'"):
+        load_head(tmp_path / "out")
+
+
 def test_a_file_that_is_not_there_or_no_json(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no"):
         run_job(tmp_path / "none.json")
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(ValueError, match="is no JSON"):
+        run_job(tmp_path / "bad.json")
+    (tmp_path / "bad.json").write_text("[1]")
+    with pytest.raises(ValueError, match="holds a list; give an object"):
         run_job(tmp_path / "bad.json")

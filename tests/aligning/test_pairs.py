@@ -56,6 +56,37 @@ def test_a_split_shares_no_picture():
 
 
 @pytest.mark.parametrize(
+    ("images", "texts", "words"),
+    [
+        ("aab", ("a#0", "b#0"), "picture 'a' comes twice; give every picture an id"),
+        ("ab", ("a#0", "b#0", "b#0"), "caption 'b#0' comes twice; a caption's id is"),
+    ],
+)
+def test_an_id_that_comes_twice_is_not_matched(images, texts, words):
+    sides = (Embeddings(tuple(ids), {"pre": drawn(len(ids))}) for ids in (images, texts))
+    with pytest.raises(ValueError, match=words):
+        matched(*sides)
+
+
+def test_patch_tokens_are_no_embeddings_of_pictures():
+    sides = [Embeddings(("a", "b", "c"), {"tokens": np.zeros((3, 4, 5), np.float32)}) for _ in range(2)]
+    with pytest.raises(ValueError, match=r"shapes \[\(3, 4, 5\), \(3, 4, 5\)\]; give \(N, d_i\)"):
+        matched(*sides, kind="tokens")
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: Pairs(drawn(5), drawn(5)), r"texts is ndarray; give a tuple of caption sets"),
+        (lambda: Pairs([[1.0, 2.0]], (drawn(1),)), r"embeddings are list; give arrays or tensors"),
+    ],
+)
+def test_what_is_no_array_is_refused(make, words):
+    with pytest.raises(TypeError, match=words):
+        make()
+
+
+@pytest.mark.parametrize(
     ("make", "words"),
     [
         (lambda: Pairs(drawn(5), (drawn(4),)), "5 pictures, \\[4\\] captions"),

@@ -1,6 +1,7 @@
 """Two processes with half of every batch each give the loss, the gradients and the weights of one."""
 
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -43,6 +44,11 @@ def _process(rank, size, folder):
         save_file(gradients(name), f"{folder}/{name}-{rank}.safetensors")
     trained = align(pairs(captions=2), config("sigmoid"), validation=pairs(40, seed=1), folder=f"{folder}/run")
     save_file(dict(trained.head.state_dict()), f"{folder}/trained-{rank}.safetensors")
+    try:  # as on two machines, the second of which has an empty folder of that name
+        align(pairs(captions=2), config("sigmoid"), validation=pairs(40, seed=1), folder=f"{folder}/run{rank or ''}")
+    except ValueError as error:
+        Path(f"{folder}/refused-{rank}").write_text(str(error))
+    dist.barrier()
     dist.destroy_process_group()
 
 
@@ -70,6 +76,11 @@ def test_training_together_is_training_alone(folder):
         assert torch.equal(both[0][key], both[1][key])
         assert torch.allclose(both[0][key], value, atol=1e-4)
     assert (folder / "run" / "checkpoint.safetensors").is_file()
+
+
+def test_a_folder_that_is_not_shared_is_refused_by_all(folder):
+    for rank in range(2):
+        assert "give a folder that all of them share" in (folder / f"refused-{rank}").read_text()
 
 
 def test_a_batch_smaller_than_the_group_is_refused():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.evaluation import correlation_difference, leave_out, pearson, probe_correlations, spearman
 
@@ -22,6 +23,7 @@ def test_groups_of_one_are_leave_one_out():
     ends = pearson(X, Y).leave_one_out
     assert (min(each.r for each in found.values()), max(each.r for each in found.values())) == pytest.approx(ends)
     assert list(found) == list("012345")
+    assert leave_out(X, Y, torch.arange(6), resamples=10) == found, "a tensor's groups are named as a list's"
 
 
 def test_one_family_can_make_a_correlation():
@@ -112,3 +114,33 @@ def test_refusals(arguments, message):
 def test_intervals_have_two_ends():
     with pytest.raises(ValueError, match=r"shape \(6,\) for 6 towers"):
         probe_correlations("abcdef", FAMILIES, {"k": X}, Y, intervals=Y)
+
+
+def test_layers_of_one_network_are_drawn_together():
+    """Each network copied four times: as many networks, so as wide an interval; copies taken for towers narrow it."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=12)
+    y = x + rng.normal(size=12)
+    copies, names = [np.repeat(each, 4) for each in (x, y)], np.repeat(np.arange(12), 4)
+    width = lambda found: found.high - found.low  # noqa: E731
+    bare, grouped, careless = pearson(x, y), pearson(*copies, groups=names), pearson(*copies)
+    assert grouped.r == pytest.approx(bare.r)
+    assert width(grouped) == pytest.approx(width(bare), rel=0.1)
+    assert width(careless) < 0.7 * width(grouped)
+    other = np.repeat(rng.normal(size=12), 4)
+    for ranked in (False, True):
+        apart = [correlation_difference(copies[0], other, copies[1], ranked=ranked, groups=g) for g in (None, names)]
+        assert apart[0].mean == apart[1].mean
+        assert width(apart[0]) < 0.8 * width(apart[1])
+
+
+def test_the_table_says_of_how_many_networks():
+    probes = {"k-NN": [0.1, 0.3, 0.2, 0.7], "linear probe": [0.2, 0.3, 0.4, 0.5]}
+    towers, families = ["a, 1", "a, 2", "b", "c"], ["f", "f", "g", "g"]
+    found = probe_correlations(
+        towers, families, probes, [0.1, 0.2, 0.3, 0.4], networks=["a", "a", "b", "c"], resamples=50
+    )
+    assert found.networks == 3
+    assert "4 towers of 3 networks, 2 families" in str(found)
+    with pytest.raises(ValueError, match="groups of shape"):
+        probe_correlations(towers, families, probes, [0.1, 0.2, 0.3, 0.4], networks=["a"], resamples=50)

@@ -1,5 +1,6 @@
 """Class maps: parity with plain loops, planted colours found where they are, and what is refused."""
 
+import io
 import itertools
 
 import numpy as np
@@ -204,6 +205,38 @@ def test_blocks_of_classes_change_nothing(max_bytes):
     best, index = two_best(cells, texts, max_bytes=max_bytes)
     assert torch.allclose(best, values[:, :2], atol=1e-6)
     assert torch.equal(index, order[:, :2])
+
+
+def test_a_tower_that_squeezes_sees_the_whole_photo():
+    class Squeeze(Eye):
+        def seen(self, image, image_size=None):
+            return image.resize((32, 32), Image.Resampling.BICUBIC)
+
+    for size in ((160, 96), (96, 160), (3000, 20), (17, 33)):
+        found = class_map(Squeeze(), flags(*size), list(COLOURS))
+        assert found.box == (0, 0, *size)
+        assert found.winner[0].tolist() == [0, 0, 1, 1]
+        assert found.winner[3].tolist() == [2, 2, 2, 2]
+
+
+def test_a_turned_photo_is_read_upright():
+    file, turned = io.BytesIO(), Image.Exif()
+    turned[0x0112] = 6  # a quarter to the right
+    flags(160, 96).save(file, "PNG", exif=turned)
+    found = class_map(Eye(), file.getvalue(), list(COLOURS), window=32)
+    assert found.size == (96, 160)
+    assert found.winner[:, 0].eq(2).all(), "what lay below stands on the left"
+
+
+def test_what_shines_through_is_white():
+    clear = flags(160, 96).convert("RGBA")
+    clear.putalpha(0)
+    assert class_map(Eye(), clear, list(COLOURS), window=32).shares.tolist() == [0, 0, 0, 1]
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    found = class_map(Eye(), flags(160, 96), list(COLOURS), window=np.int64(32), batch_size=np.int32(2))
+    assert found.passes == 45
 
 
 def test_the_image_size_makes_the_cells_finer():

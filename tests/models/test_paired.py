@@ -10,6 +10,7 @@ from PIL import Image
 
 from workbench.data.photos import shipped_photos
 from workbench.heads import LinearHead
+from workbench.models.paired import same_towers
 from workbench.models.placement import pick_device
 from workbench.models.registry import list_models, load_model, skeleton
 from workbench.models.shipped import shipped_names
@@ -232,3 +233,13 @@ print(wb.load_model("lite0-minilm", device="cpu").encode_text("a red cup").post.
 """
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert float(printed) == pytest.approx(model.encode_text("a red cup").post.double().sum().item(), abs=1e-4)
+
+
+def test_heads_are_exchanged_between_the_same_towers_only(clip_folder):
+    lite2, ensemble, lite0 = (
+        load_model(name, device="cpu") for name in ("lite2-minilm", "lite2-ensemble", "lite0-minilm")
+    )
+    assert same_towers(lite2, ensemble)
+    assert same_towers(lite2, lite2)
+    assert not same_towers(lite2, lite0)
+    assert not same_towers(lite2, load_model(f"local-dir:{clip_folder}", device="cpu"))

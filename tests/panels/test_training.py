@@ -30,6 +30,13 @@ def test_without_validation_there_is_a_loss_only():
     assert list(panel.figure.data[0].y) == [2.0, 1.0]
 
 
+def test_of_equally_good_heads_the_last_is_called_best():
+    panel = TrainingPanel(40)
+    for step, recall in ((10, 0.5), (20, 0.5), (30, 0.25)):
+        panel(step, [1.0], recall)
+    assert "best 50.0 % after 20 steps" in panel.summary.value
+
+
 def test_long_curves_are_drawn_with_few_points_and_lose_no_step():
     losses = np.linspace(1, 0, 10_001)
     loss = plot.spec(losses, [], 20_000)["loss"]

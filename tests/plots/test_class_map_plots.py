@@ -118,3 +118,9 @@ def test_refusals(found):
         class_maps.spec(found, Image.new("RGB", (60, 40)))
     with pytest.raises(ValueError, match="no specs"):
         class_maps.row([])
+
+
+def test_a_strip_of_a_photo_makes_no_endless_figure():
+    strip = np.zeros((20, 4000, 3), np.uint8)
+    thin = ClassMap(("a", "b"), *torch.zeros(4, 1, 200).long(), (4000, 20), (0, 0, 4000, 20), 20, 20, 200)
+    assert class_maps.figure(class_maps.spec(thin, strip)).layout.width == 2400

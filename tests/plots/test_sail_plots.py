@@ -58,6 +58,12 @@ def test_only_what_is_measured_has_a_bar(climbed):
     json.loads(figure.to_json())
 
 
+def test_a_point_says_its_rung_under_the_pointer(climbed):
+    for trace in ladder.figure(ladder.spec(climbed)).data:
+        assert "%{text}" in trace.hovertemplate
+        assert list(trace.text) == [rung.name for rung in RUNGS]
+
+
 def test_an_interval_that_leaves_out_its_mean_has_no_negative_length(climbed):
     odd = {name: {what: Interval(0.5, 0.6, 0.7, 9) for what in ASKED} for name in climbed.rungs}
     figure = ladder.figure(ladder.spec(dataclasses.replace(climbed, rungs=odd)))

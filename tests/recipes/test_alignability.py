@@ -197,4 +197,4 @@ def test_the_readme_says_what_is_stored():
     knn, linear = (found.r["Pearson"][probe].r for probe in ("k-NN", "linear probe"))
     gap = found.gap["Pearson"]["linear probe"]
     told = f"(r {linear:.2f} and {knn:.2f}, difference {-gap.mean:.2f} [{-gap.high:.2f}, {-gap.low:.2f}], "
-    assert f"{told}{len(found.names)} towers)" in written
+    assert f"{told}{found.networks} networks)" in written

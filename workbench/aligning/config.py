@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from math import isfinite
-from numbers import Integral
+from numbers import Integral, Real
 
 from torch import nn
 
@@ -14,6 +14,7 @@ from workbench.optim import OPTIMISERS
 
 HEADS = ("linear", "mlp", "gated")
 LOSSES = ("sigmoid", "infonce")
+LARGEST_SCALE = 100
 _CHOICES = {
     "head": HEADS,
     "loss": LOSSES,
@@ -21,6 +22,17 @@ _CHOICES = {
     "captions": (1, 2),
     "multi_positive": ("sum", "half"),
     "optimiser": OPTIMISERS,
+}
+_WHOLE = {"width": 1, "d": 1, "batch_size": 2, "steps": 1, "every": 1, "warmup": 0, "patience": 1, "seed": 0}
+_MAY_BE_NONE = ("warmup", "patience")
+_NUMBERS = {
+    "learning_rate": (lambda x: x > 0, "a number above 0"),
+    "weight_decay": (lambda x: x >= 0, "a number from 0 on"),
+    "logit_scale": (
+        lambda x: 1 <= x <= LARGEST_SCALE,
+        f"a number from 1 to {LARGEST_SCALE}, within which training keeps it",
+    ),
+    "logit_bias": (lambda x: True, "a number, such as -10"),
 }
 
 
@@ -30,7 +42,7 @@ class AlignConfig:
 
     `head` "linear", "mlp" or "gated" of `width` times d_in, LayerNorm in front; `d` the joint width. `captions` 2 gives every
     picture a second caption set, `multi_positive` "sum" as in the paper or "half" as in its code. `warmup` None: a tenth of
-    the steps. `patience`: how many validations without a better recall end the run; None: none do. At this rate (1e-5) a
+    the steps. `patience`: how many validations in a row below the best recall end the run; None: none do. At this rate (1e-5) a
     small set learns nothing in an afternoon: 1e-3 is usual there, which is another regime, in which scale and bias move.
     """
 
@@ -56,17 +68,20 @@ class AlignConfig:
 
     def __post_init__(self):
         for name, allowed in _CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)!r}; choose one of {', '.join(map(str, allowed))}")
-        for name in ("width", "d", "batch_size", "steps", "every"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
-                raise ValueError(f"{name}={value!r}; give a whole number from 1 on")
-        for name in ("learning_rate", "logit_scale"):
-            if not isfinite(getattr(self, name)) or getattr(self, name) <= 0:
-                raise ValueError(f"{name}={getattr(self, name)!r}; give a number above 0")
-        if self.patience is not None and self.patience < 1:
-            raise ValueError(f"patience={self.patience!r}; give 1 or more validations, or None")
+            if value not in allowed or isinstance(value, (bool, float)):  # True and 1.0 are equal to 1 and no count
+                raise ValueError(f"{name}={value!r}; choose one of {', '.join(map(str, allowed))}")
+        for name, least in _WHOLE.items():
+            value = getattr(self, name)
+            if not (_is(Integral, value) and value >= least) and not (value is None and name in _MAY_BE_NONE):
+                none = ", or None" if name in _MAY_BE_NONE else ""
+                raise ValueError(f"{name}={value!r}; give a whole number from {least} on{none}")
+        for name, (fits, words) in _NUMBERS.items():
+            value = getattr(self, name)
+            if not (_is(Real, value) and isfinite(value) and fits(value)):
+                raise ValueError(f"{name}={value!r}; give {words}")
+        if not isinstance(self.layer_norm, bool):
+            raise ValueError(f"layer_norm={self.layer_norm!r}; choose True or False")
 
     @classmethod
     def from_json(cls, stored: dict) -> AlignConfig:
@@ -90,3 +105,7 @@ class AlignConfig:
             return LinearHead(d_in, self.d, layer_norm=self.layer_norm)
         kind = MLPHead if self.head == "mlp" else GatedHead
         return kind(d_in, self.d, self.width, layer_norm=self.layer_norm)
+
+
+def _is(kind: type, value) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)

@@ -7,13 +7,14 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from workbench.aligning.config import AlignConfig
+from workbench.aligning.config import LARGEST_SCALE, AlignConfig
 from workbench.aligning.pairs import Pairs
 from workbench.aligning.spread import Spread
 from workbench.aligning.step import loss_between
@@ -25,7 +26,7 @@ from workbench.training import train
 
 MOST_VALIDATED = 5000
 BEST, HISTORY = "best.safetensors", "history.json"
-_LARGEST_SCALE = math.log(100)
+_ROWS = 1024  # validated at a time: a gated head makes many times its input of a row
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,8 @@ def align(
     on_validation: Callable[[int, Sequence[float], float | None], None] = lambda step, losses, recall: None,
     device: str = "cpu",
 ) -> Aligned:
-    """Train the heads of `config` on pairs; validated every `config.every` steps on at most 5,000 validation pairs.
+    """Train the heads of `config` on pairs; validated every `config.every` steps, and after the last, on at most 5,000
+    validation pairs.
 
     With a `folder` state is kept there: the same call goes on to the same weights after Ctrl-C or a kill, a call with another
     configuration or other pairs is refused with the difference. `on_validation(step, losses so far, recall)` is for live
@@ -79,6 +81,8 @@ def align(
     head = config.build(*pairs.widths).to(device)
     spread = Spread(head)
     run = {**config.to_json(), "pairs": len(pairs), "widths": list(pairs.widths), "data": _digest(pairs)}
+    run["validation"] = None if validation is None else f"{len(validation)}, {_digest(validation)}"
+    spread.check_folder(folder)
     watch = _Watch(head, config, validation, Path(folder) if folder else None, run, on_validation, spread.first)
     batch = min(config.batch_size, len(pairs))
 
@@ -98,7 +102,7 @@ def align(
         folder=folder,
         run=run,
         every=config.every,
-        at=range(config.every, config.steps + 1, config.every),
+        at={*range(config.every, config.steps, config.every), config.steps},
         on_step=watch,
         keeps=spread.first,
         title=f"{config.head} head",
@@ -110,11 +114,13 @@ def align(
 
 def mean_recall(head: AlignmentHead, pairs: Pairs, k: int = 10, most: int = MOST_VALIDATED) -> float:
     """Mean of R@k from pictures to captions and back, among at most `most` pairs: SAIL's score. Ties are wrong."""
-    device = head.log_scale.device
-    images, (texts,) = pairs.rows(np.arange(min(most, len(pairs))))
+    n, made = min(most, len(pairs)), ([], [])
     with torch.no_grad():
-        sides = head.image(images.to(device)), head.text(texts.to(device))
-    own = np.arange(len(images))
+        for start in range(0, n, _ROWS):
+            images, (texts,) = pairs.rows(np.arange(start, min(start + _ROWS, n)))
+            for side, rows, found in zip((head.image, head.text), (images, texts), made, strict=True):
+                found.append(side(rows.to(head.log_scale.device)))
+    sides, own = tuple(torch.cat(found) for found in made), np.arange(n)
     return float(np.mean([recall_at_k(retrieval_ranks(*both, own), ks=(k,))[k] for both in (sides, sides[::-1])]))
 
 
@@ -131,7 +137,7 @@ class _Watch:
     def clamp(self) -> None:
         """SAIL keeps the scale within 1 … 100."""
         with torch.no_grad():
-            self.head.log_scale.clamp_(0, _LARGEST_SCALE)
+            self.head.log_scale.clamp_(0, math.log(LARGEST_SCALE))
 
     def __call__(self, step: int, losses: Sequence[float]) -> bool:
         """After `step` steps with these losses; True ends the run."""
@@ -147,7 +153,7 @@ class _Watch:
         return self.finished(step)
 
     def finished(self, step: int) -> bool:
-        """Whether the best recall is `patience` validations old."""
+        """Whether `patience` validations in a row were below the best recall; one as good becomes the best."""
         if self.config.patience is None or not self.recalls:
             return False
         return len([at for at, _ in self.recalls if self.best_step(step) < at <= step]) >= self.config.patience
@@ -202,8 +208,15 @@ def write_whole(path: Path, content: bytes) -> None:
 def _batch(n: int, size: int, step: int, seed: int) -> np.ndarray:
     """Rows of a step: each epoch is a permutation of its own, and a rest that fills no batch is left to the next."""
     each = n // size
-    order = np.random.default_rng((seed, step // each)).permutation(n)
-    return order[(step % each) * size : (step % each + 1) * size]
+    return _order(n, step // each, seed)[(step % each) * size : (step % each + 1) * size]
+
+
+@lru_cache(maxsize=1)
+def _order(n: int, epoch: int, seed: int) -> np.ndarray:
+    """Kept while its epoch lasts: a permutation of 23 M rows takes a second, longer than many a step."""
+    order = np.random.default_rng((seed, epoch)).permutation(n)
+    order.flags.writeable = False
+    return order
 
 
 def _check(pairs: Pairs, validation: Pairs | None, config: AlignConfig) -> None:
@@ -213,11 +226,18 @@ def _check(pairs: Pairs, validation: Pairs | None, config: AlignConfig) -> None:
         raise ValueError(f"validation pairs of widths {validation.widths}, training ones {pairs.widths}; use one model")
     if config.patience is not None and validation is None:
         raise ValueError(f"patience={config.patience} needs validation pairs; give validation=")
+    if config.patience is not None and len(validation) <= 10:
+        raise ValueError(
+            f"patience={config.patience} on {len(validation)} validation pairs, whose R@10 is always 100 percent; "
+            "give more than ten, or patience=None"
+        )
     if validation is not None and (shared := set(pairs.ids) & set(validation.ids)):
         raise ValueError(
             f"picture {min(shared)!r} is in the training and in the validation pairs; split them by picture"
         )
     pairs.check()
+    if validation is not None:
+        validation.check()
 
 
 def _digest(pairs: Pairs) -> str:

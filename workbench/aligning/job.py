@@ -16,6 +16,7 @@ from workbench.aligning.fit import Aligned, align, write_whole
 from workbench.aligning.pairs import matched
 from workbench.aligning.plan import plan_alignment
 from workbench.models.paired import AlignmentHead
+from workbench.models.placement import pick_device
 
 PLACES = ("images", "texts", "out", "kind", "validation", "device")
 HEAD, DESCRIPTION = "head.safetensors", "head.json"
@@ -39,7 +40,10 @@ def run_job(file: str | Path, *, say: Callable = lambda said: None) -> Aligned:
     pairs = matched(
         _opened(places["images"], kind), _opened(places["texts"], kind), kind=kind, captions=config.captions
     )
-    kept, held = pairs.split(places.get("validation", 0.02), config.seed)
+    share = places.get("validation", 0.02)
+    if isinstance(share, bool) or not isinstance(share, (int, float)) or not 0 < share < 1:
+        raise ValueError(f"validation={share!r} in {file}; give the share of pictures held out, such as 0.02")
+    kept, held = pairs.split(share, config.seed)
     with _in_a_group(device) as (first, device):
         if first:
             say(plan_alignment(len(kept), *pairs.widths, config, itemsize=pairs.images.dtype.itemsize))
@@ -63,14 +67,17 @@ def save_head(found: Aligned, folder: str | Path, widths: tuple[int, int]) -> No
 def load_head(folder: str | Path) -> AlignmentHead:
     """A head that `save_head` wrote, for `pair(image_tower, text_tower, head)`. Raises FileNotFoundError, or ValueError for a
     folder whose two files do not belong together."""
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     folder = Path(folder).expanduser()
     described = _read(folder / DESCRIPTION)
+    if missing := {"config", "widths"} - described.keys():
+        raise ValueError(f"{folder / DESCRIPTION} has no {min(missing)!r}; give a folder that `save_head` wrote")
     head = AlignConfig.from_json(described["config"]).build(*described["widths"])
     try:
         head.load_state_dict(load_file(folder / HEAD))
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder / HEAD} does not fit {DESCRIPTION} beside it: {error}") from error
     return head
 
@@ -79,9 +86,12 @@ def _read(file: Path) -> dict:
     if not file.is_file():
         raise FileNotFoundError(f"there is no {file}; give the path of a JSON file")
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # bytes that are no text, too
         raise ValueError(f"{file} is no JSON ({error}); mend it there") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"{file} holds a {type(found).__name__}; give an object of names and values")
+    return found
 
 
 def _opened(folder: str, kind: str):
@@ -93,12 +103,16 @@ def _opened(folder: str, kind: str):
             f"{place} lacks ids.json or {kind}.npy; write it with `python -m workbench extract … --kinds {kind} --out {place}`"
         )
     ids = tuple(json.loads((place / "ids.json").read_text(encoding="utf-8")))
-    return Embeddings(ids, {kind: np.load(place / f"{kind}.npy", mmap_mode="r")})
+    rows = np.load(place / f"{kind}.npy", mmap_mode="r")
+    if len(ids) != len(rows):
+        raise ValueError(f"{place}: {len(ids)} ids but {kind}.npy has {len(rows)} rows; extract into the folder again")
+    return Embeddings(ids, {kind: rows})
 
 
 @contextmanager
 def _in_a_group(device: str) -> Iterator[tuple[bool, str]]:
     """The processes of torchrun, where there are some: whether this is the first, and its device."""
+    device = pick_device(device)
     if "RANK" not in os.environ:
         yield True, device
         return
@@ -110,5 +124,6 @@ def _in_a_group(device: str) -> Iterator[tuple[bool, str]]:
     dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
     try:
         yield dist.get_rank() == 0, device
+        dist.barrier()  # gloo aborts a process whose neighbour has gone while it takes leave
     finally:
         dist.destroy_process_group()

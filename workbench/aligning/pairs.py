@@ -31,11 +31,7 @@ class Pairs:
 
     def __post_init__(self):
         _check_shapes(self)
-        if len(set(self.ids)) != len(self.ids):
-            twice = Counter(self.ids).most_common(1)[0][0]
-            raise ValueError(
-                f"id {twice!r} comes twice; one row per picture, further captions in another set of `texts`"
-            )
+        _check_each_once("id", self.ids, "one row per picture, further captions in another set of `texts`")
 
     def __len__(self) -> int:
         return len(self.images)
@@ -86,10 +82,12 @@ class Pairs:
 def matched(images: Embeddings, texts: Embeddings, *, kind: str = "pre", captions: int = 1) -> Pairs:
     """Pictures with their first `captions` captions, by id ("cats/1.jpg#0" belongs to "cats/1.jpg"); the rest is left out.
 
-    Raises ValueError where no picture has as many captions, or nothing matches.
+    Raises ValueError for an id that comes twice, where no picture has as many captions, or nothing matches.
     """
     from workbench.extract import match
 
+    _check_each_once("picture", images.ids, "give every picture an id of its own")
+    _check_each_once("caption", texts.ids, "a caption's id is its picture's, '#' and a number of its own")
     rows, columns = match(images.ids, texts.ids)
     of_picture: dict[int, list[int]] = {}
     for row, column in zip(rows.tolist(), columns.tolist(), strict=True):
@@ -107,7 +105,7 @@ class Chosen:
 
     def __init__(self, array, rows: np.ndarray):
         self.array, self.chosen = array, rows
-        self.shape, self.dtype = (len(rows), array.shape[1]), array.dtype
+        self.shape, self.dtype = (len(rows), *array.shape[1:]), array.dtype
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -123,8 +121,18 @@ def _read(array, rows: np.ndarray) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32))
 
 
+def _check_each_once(what: str, ids: Sequence[str], step: str) -> None:
+    if len(set(ids)) != len(ids):
+        raise ValueError(f"{what} {Counter(ids).most_common(1)[0][0]!r} comes twice; {step}")
+
+
 def _check_shapes(pairs: Pairs) -> None:
+    if not isinstance(pairs.texts, (tuple, list)):
+        raise TypeError(f"texts is {type(pairs.texts).__name__}; give a tuple of caption sets, such as (texts,)")
     arrays: Sequence = (pairs.images, *pairs.texts)
+    for array in arrays:
+        if not hasattr(array, "shape"):
+            raise TypeError(f"embeddings are {type(array).__name__}; give arrays or tensors (N, d)")
     shapes = [tuple(array.shape) for array in arrays]
     if not pairs.texts or any(len(shape) != 2 for shape in shapes):
         raise ValueError(f"images and texts of shapes {shapes}; give (N, d_i) and one or more of (N, d_t)")

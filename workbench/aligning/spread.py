@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +11,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from workbench.models.paired import AlignmentHead
+from workbench.training import CHECKPOINT
 
 
 class Spread:
@@ -32,6 +34,16 @@ class Spread:
     def first(self) -> bool:
         return self.rank == 0
 
+    def check_folder(self, folder: str | Path | None) -> None:
+        """Raises ValueError where not all processes see the same checkpoint: they would go on from different steps."""
+        if self.size == 1 or folder is None:
+            return
+        file = Path(folder) / CHECKPOINT
+        here = file.stat().st_size if file.is_file() else 0  # grows by a loss a step
+        sizes = [int(size) for size in self._told(here)]
+        if len(set(sizes)) > 1:
+            raise ValueError(f"{file} has {sizes} bytes for the processes; give a folder that all of them share")
+
     def share(self, rows: np.ndarray) -> np.ndarray:
         """This process's rows of a batch. Raises ValueError for a batch that has no row for every process."""
         if len(rows) < self.size:
@@ -50,8 +62,7 @@ class Spread:
 
     def _whole(self, part: Tensor) -> Tensor:
         """The features of all processes in the batch's order; gradients flow into this one's alone."""
-        sizes = [torch.zeros(1, dtype=torch.int64, device=part.device) for _ in range(self.size)]
-        dist.all_gather(sizes, torch.tensor([len(part)], device=part.device))
+        sizes = self._told(len(part))
         most = max(int(size) for size in sizes)
         padded = part.detach().new_zeros(most, part.shape[1])
         padded[: len(part)] = part.detach()
@@ -60,3 +71,10 @@ class Spread:
         rows = [each[: int(size)] for each, size in zip(gathered, sizes, strict=True)]
         rows[self.rank] = part
         return torch.cat(rows)
+
+    def _told(self, number: int) -> list[torch.Tensor]:
+        """A whole number of every process."""
+        device = self.head.log_scale.device
+        numbers = [torch.zeros(1, dtype=torch.int64, device=device) for _ in range(self.size)]
+        dist.all_gather(numbers, torch.tensor([number], device=device))
+        return numbers

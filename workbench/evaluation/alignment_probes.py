@@ -30,6 +30,7 @@ class ProbeCorrelations(Record):
     `probes` {probe: (n,)}, `alignment` (n,) and its `intervals` (n, 2) where known, as they were given. By kind ("Pearson",
     "Spearman") and probe: `r`, `without` {family: Correlation}; and of all probes but the first `gap`, the first one's r minus
     this one's, and `gap_without` {family: Interval}. A family without which fewer than three towers remain is in neither.
+    `networks`: how many there are where several towers are layers or steps of one; intervals of `r` and `gap` are over these.
     """
 
     title: str
@@ -42,13 +43,15 @@ class ProbeCorrelations(Record):
     without: Mapping[str, Mapping[str, Mapping[str, Correlation]]]
     gap: Mapping[str, Mapping[str, Interval]]
     gap_without: Mapping[str, Mapping[str, Mapping[str, Interval]]]
+    networks: int | None = None
 
     def table(self) -> Table:
         first = next(iter(self.probes))
         header = ("probe", "r", "[95 %]", "without any one tower", "without any one family", f"{first} minus this")
         rows = tuple(self._row(kind, probe) for kind in KINDS for probe in self.probes)
         families = len(dict.fromkeys(self.families))
-        return Table(f"{self.title}: {len(self.names)} towers of {families} families", header, rows)
+        of = f"{families} families" if self.networks is None else f"{self.networks} networks, {families} families"
+        return Table(f"{self.title}: {len(self.names)} towers of {of}", header, rows)
 
     def left_out(self) -> Table:
         """r without each family, by kind and probe, and the differences from the first probe's."""
@@ -96,6 +99,7 @@ def probe_correlations(
     alignment: Sequence[float],
     *,
     intervals=None,
+    networks: Sequence[str] | None = None,
     title: str = "Probes and alignment",
     resamples: int = 2000,
     seed: int = 0,
@@ -104,7 +108,9 @@ def probe_correlations(
 
     The question of SAIL (arXiv 2412.04616, part 1): its k-NN accuracies correlate with alignment at r = 0.99, its linear
     probes at 0.85. The trap: three towers of one family can make such an r; read `without` and the difference's interval.
-    `intervals` (n, 2) of the alignment are for figures. Raises ValueError for unequal lengths, no probe, or as `pearson` does.
+    `intervals` (n, 2) of the alignment are for figures. `networks` (n,) names the network that each tower is a reading of:
+    layers and steps of one are not independent, and are drawn together then. Raises ValueError for unequal lengths, no probe,
+    or as `pearson` does.
     """
     families, alignment = tuple(map(str, families)), as_array(alignment)
     values = {str(probe): as_array(each) for probe, each in probes.items()}
@@ -114,7 +120,9 @@ def probe_correlations(
         raise ValueError(f"{n} names but {', '.join(wrong)}; give one of each for every tower")
     if not values:
         raise ValueError("no probe to correlate; give at least one, {'k-NN': accuracies}")
-    of_each = partial(_of_each, list(values.items()), alignment, families, {"resamples": resamples, "seed": seed})
+    of_each = partial(
+        _of_each, list(values.items()), alignment, families, {"resamples": resamples, "seed": seed}, networks
+    )
     r, without, gap, gap_without = zip(*(of_each(kind) for kind in KINDS), strict=True)
     kinds = lambda found: dict(zip(KINDS, found, strict=True))  # noqa: E731
     return ProbeCorrelations(
@@ -128,23 +136,28 @@ def probe_correlations(
         kinds(without),
         kinds(gap),
         kinds(gap_without),
+        None if networks is None else len(set(networks)),
     )
 
 
-def _of_each(probes: list[tuple[str, np.ndarray]], y: np.ndarray, families: tuple[str, ...], options: dict, kind: str):
+def _of_each(
+    probes: list[tuple[str, np.ndarray]], y: np.ndarray, families: tuple[str, ...], options: dict, networks, kind: str
+):
     """r, r without each family, and both of the first probe minus the others."""
     of, several = KINDS[kind], len(set(families)) > 1
     (_, first), *others = probes
     without = {name: leave_out(x, y, families, of, **options) if several else {} for name, x in probes}
 
-    def gap(x: np.ndarray, rest: np.ndarray) -> Interval:
-        return correlation_difference(first[rest], x[rest], y[rest], ranked=kind == "Spearman", **options)
+    def gap(x: np.ndarray, rest=slice(None), groups=None) -> Interval:
+        return correlation_difference(
+            first[rest], x[rest], y[rest], ranked=kind == "Spearman", groups=groups, **options
+        )
 
     left = {family: np.array([each != family for each in families]) for family in without[probes[0][0]]}
     return (
-        {name: of(x, y, **options) for name, x in probes},
+        {name: of(x, y, groups=networks, **options) for name, x in probes},
         without,
-        {name: gap(x, np.ones(len(y), bool)) for name, x in others},
+        {name: gap(x, groups=networks) for name, x in others},
         {name: {family: gap(x, rest) for family, rest in left.items()} for name, x in others},
     )
 

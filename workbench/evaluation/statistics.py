@@ -126,19 +126,20 @@ def share(right, *, groups=None, seed: int = 0) -> Interval:
     return Interval(found.mean, bare.low, bare.high, found.n)
 
 
-def pearson(x, y, *, resamples: int = 2000, seed: int = 0) -> Correlation:
+def pearson(x, y, *, groups=None, resamples: int = 2000, seed: int = 0) -> Correlation:
     """Pearson's r of x (n,) and y (n,), n ≥ 3. The trap: few far points make it (print `leave_one_out` beside it).
 
+    `groups` (n,) names what pairs have in common, such as the network whose layers they are: whole groups are drawn then.
     Raises ValueError for unequal lengths, fewer than three pairs, NaN, infinite values, or a side that does not vary.
     """
-    return _correlation("Pearson", x, y, lambda rows: rows, resamples, seed)
+    return _correlation("Pearson", x, y, lambda rows: rows, groups, resamples, seed)
 
 
-def spearman(x, y, *, resamples: int = 2000, seed: int = 0) -> Correlation:
+def spearman(x, y, *, groups=None, resamples: int = 2000, seed: int = 0) -> Correlation:
     """Spearman's r, Pearson's r of ranks (ties share their mean rank). Arguments and errors as in `pearson`."""
     from scipy.stats import rankdata
 
-    return _correlation("Spearman", x, y, lambda rows: rankdata(rows, axis=-1), resamples, seed)
+    return _correlation("Spearman", x, y, lambda rows: rankdata(rows, axis=-1), groups, resamples, seed)
 
 
 def leave_out(
@@ -153,7 +154,9 @@ def leave_out(
     x, y = as_array(x), as_array(y)
     if x.ndim != 1 or x.shape != y.shape:
         raise ValueError(f"x {x.shape} and y {y.shape}; give two of the same length (n,)")
-    codes, names = group_codes(groups, len(x)), list(dict.fromkeys(map(str, groups)))
+    codes = group_codes(groups, len(x))
+    groups = groups.cpu().numpy() if isinstance(groups, torch.Tensor) else np.asarray(groups)
+    names = [str(groups[first]) for first in sorted(np.unique(codes, return_index=True)[1])]
     if len(names) < 2:
         raise ValueError(f"all pairs are of the group {', '.join(names)}; give two groups or more")
     kept = [codes != code for code in dict.fromkeys(codes.tolist())]
@@ -164,8 +167,10 @@ def leave_out(
     }
 
 
-def correlation_difference(a, b, y, *, ranked: bool = False, resamples: int = 2000, seed: int = 0) -> Interval:
-    """r(a, y) - r(b, y) of the same n items with its 95 % bootstrap interval over items: a, b, y (n,).
+def correlation_difference(
+    a, b, y, *, ranked: bool = False, groups=None, resamples: int = 2000, seed: int = 0
+) -> Interval:
+    """r(a, y) - r(b, y) of the same n items with its 95 % bootstrap interval over items, or `groups` of them: a, b, y (n,).
 
     Both r of one resample are of the same items, so what both lean on cancels; two intervals that overlap say less. Pearson's,
     or with `ranked` Spearman's. Errors as in `pearson`.
@@ -173,20 +178,21 @@ def correlation_difference(a, b, y, *, ranked: bool = False, resamples: int = 20
     a, b, y = (as_array(each) for each in (a, b, y))
     kind = spearman if ranked else pearson
     difference = kind(a, y, resamples=1).r - kind(b, y, resamples=1).r
-    drawn = np.concatenate(
-        [
-            _rows_kind(a[rows], y[rows], ranked) - _rows_kind(b[rows], y[rows], ranked)
-            for rows in _draws(len(y), resamples, seed)
-        ]
-    )
+    drawn = _resampled_r(a, y, ranked, groups, resamples, seed) - _resampled_r(b, y, ranked, groups, resamples, seed)
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     return Interval(difference, float(low), float(high), len(y))
 
 
-def _rows_kind(x: np.ndarray, y: np.ndarray, ranked: bool) -> np.ndarray:
+def _resampled_r(x: np.ndarray, y: np.ndarray, ranked: bool, groups, resamples: int, seed: int) -> np.ndarray:
     from scipy.stats import rankdata
 
-    return _rows_r(*(rankdata(each, axis=-1) if ranked else each / np.abs(each).max() for each in (x, y)))
+    if groups is not None:
+        return _grouped_r(x, y, ranked, groups, resamples, seed)
+    scaled = [each if ranked else each / np.abs(each).max() for each in (x, y)]
+    drawn = ([each[rows] for each in scaled] for rows in _draws(len(y), resamples, seed))
+    return np.concatenate(
+        [_rows_r(*((rankdata(each, axis=-1) if ranked else each) for each in both)) for both in drawn]
+    )
 
 
 def _draws(n: int, resamples: int, seed: int):
@@ -194,6 +200,30 @@ def _draws(n: int, resamples: int, seed: int):
     rng, chunk = np.random.default_rng(seed), max(1, _CHUNK // (16 * n))
     for start in range(0, resamples, chunk):
         yield rng.integers(0, n, (min(chunk, resamples - start), n))
+
+
+def _grouped_r(x: np.ndarray, y: np.ndarray, ranked: bool, groups, resamples: int, seed: int) -> np.ndarray:
+    """r of every resample that draws whole groups: pairs count as often as their group was drawn, in ranks as well."""
+    codes = group_codes(groups, len(x))
+    sides, found = [x / np.abs(x).max(), y / np.abs(y).max()], []
+    for drawn in _draws(codes.max() + 1, resamples, seed):
+        counts = (drawn[:, :, None] == np.arange(codes.max() + 1)).sum(1)[:, codes]
+        found.append(_weighted_r(*(_ranks(each, counts) if ranked else each for each in sides), counts))
+    return np.concatenate(found)
+
+
+def _ranks(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Mean ranks (k, n) of x (n,) where item i is there counts[k, i] times."""
+    below, level = (x[None] < x[:, None]).astype(float), (x[None] == x[:, None]).astype(float)
+    return counts @ below.T + (counts @ level.T + 1) / 2
+
+
+def _weighted_r(x: np.ndarray, y: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    n = counts.sum(1, keepdims=True)
+    x, y = (each - (counts * each).sum(1, keepdims=True) / n for each in (x, y))
+    xx, yy, xy = ((counts * each).sum(1) for each in (x * x, y * y, x * y))
+    varies = (xx > 1e-12) & (yy > 1e-12)  # of sides whose largest is 1, or of ranks
+    return np.where(varies, xy / np.sqrt(np.where(varies, xx * yy, 1)), np.nan)
 
 
 def _all_but_one(n: int):
@@ -218,7 +248,7 @@ def group_codes(groups, n: int) -> np.ndarray:
     return np.unique(groups, return_inverse=True)[1]
 
 
-def _correlation(kind: str, x, y, ranked: Callable, resamples: int, seed: int) -> Correlation:
+def _correlation(kind: str, x, y, ranked: Callable, groups, resamples: int, seed: int) -> Correlation:
     x, y = as_array(x), as_array(y)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 3:
         raise ValueError(f"x {x.shape} and y {y.shape}; give two of the same length (n,) with n ≥ 3")
@@ -227,7 +257,7 @@ def _correlation(kind: str, x, y, ranked: Callable, resamples: int, seed: int) -
         raise ValueError(f"{'x' if np.ptp(x) == 0 else 'y'} is the same everywhere; a correlation needs both to vary")
     x, y = x / np.abs(x).max(), y / np.abs(y).max()  # squares of very large or small values would leave float64
     n = len(x)
-    drawn = np.concatenate([_rows_r(ranked(x[rows]), ranked(y[rows])) for rows in _draws(n, resamples, seed)])
+    drawn = _resampled_r(x, y, kind == "Spearman", groups, resamples, seed)
     # A resample may hold one value only and has no r then; it says nothing about the others.
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
     without = np.concatenate([_rows_r(ranked(x[rows]), ranked(y[rows])) for rows in _all_but_one(n)])

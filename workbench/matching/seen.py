@@ -40,7 +40,8 @@ def _places_seen(model, size: tuple[int, int], ends: list[tuple[float, float]], 
     """The x in the photo of every column, and the y of every row, that a tower is given: colours from 0 to 255 between ends."""
     ramps = np.zeros((size[1], size[0], 3), np.uint8)
     shades = (((np.arange(n) + 0.5 - low) / (high - low)).clip(0, 1) for n, (low, high) in zip(size, ends, strict=True))
-    ramps[..., 0], ramps[..., 1] = np.meshgrid(*(np.rint(255 * shade) for shade in shades))
+    across, down = (np.rint(255 * shade).astype(np.uint8) for shade in shades)
+    ramps[..., 0], ramps[..., 1] = across, down[:, None]  # broadcast: a mesh of floats takes 16 bytes a pixel
     seen = np.asarray(model.seen(Image.fromarray(ramps), image_size)) / 255
     return [low + (high - low) * seen[..., axis].mean(axis) for axis, (low, high) in enumerate(ends)]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise, product
+from numbers import Integral
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from workbench.progress import bar
 MOST_BYTES = 1 << 30  # of averaged cells; beyond it the window is likelier a typing error than a wish
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Cells:
     """Means of unit patch vectors: vectors (h, w, d) on a grid that divides `box` of a photo, read in `passes` windows."""
 
@@ -42,7 +43,8 @@ def window_cells(
     The grid is as fine as a window's. A product with a unit text vector is the mean of the windows' cosines. Raises ValueError
     for a window that does not fit, a stride that leaves gaps, no patch tokens, or NaN in them.
     """
-    if _whole("batch_size", batch_size, "windows") < 1:
+    batch_size = _whole("batch_size", batch_size, "windows")
+    if batch_size < 1:
         raise ValueError(f"batch_size={batch_size}; give how many windows to encode at a time, from 1")
     places, stride = _places(photo.size, window, stride)
     model.grid(image_size)  # raises where the tower has none
@@ -137,9 +139,9 @@ def _starts(last: int, stride: int) -> list[int]:
 
 
 def _whole(what: str, value, unit: str = "pixels") -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
+    if isinstance(value, bool) or not isinstance(value, Integral):
         raise TypeError(f"{what} is {type(value).__name__} {value!r}; give a whole number of {unit}")
-    return value
+    return int(value)
 
 
 def _check_gaps(places: tuple[list, list], part: Box, stride: int | None) -> None:

@@ -257,6 +257,15 @@ def pair_card(image: ImageTower, text: TextTower, head: AlignmentHead, **known) 
     return ModelCard(**fields)
 
 
+def same_towers(one, other) -> bool:
+    """Whether two models are pairs on the same two towers with known weights, so that a head of one reads features of the other.
+
+    Widths do not tell: EfficientNet-Lite0 and Lite2 are both 1,280 wide, and a head on the wrong one gives scores all the same.
+    """
+    towers = [(m.image_tower.digest, m.text_tower.digest) for m in (one, other) if isinstance(m, PairedEncoder)]
+    return len(towers) == 2 and all(towers[0]) and towers[0] == towers[1]
+
+
 def _pair_digest(image: ImageTower, text: TextTower, head: AlignmentHead) -> str:
     """Of all three: the same towers under another head are another model. "" where a tower has no weights."""
     if not image.digest or not text.digest:

@@ -44,7 +44,8 @@ class TrainingPanel(Shell):
         last = f"Loss {self.losses[-1]:.4g}." if self.losses else ""
         if not self.recalls:
             return last
-        step, best = max(self.recalls, key=lambda each: each[1])
+        # of equally good ones the last, which `align` keeps
+        step, best = max(self.recalls, key=lambda each: each[::-1])
         return f"{last} Mean R@10 {100 * self.recalls[-1][1]:.1f} %, best {100 * best:.1f} % after {step} steps."
 
     def _repr_mimebundle_(self, **kwargs):

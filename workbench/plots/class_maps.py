@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 MOST = len(theme.COLOURS) - 1  # classes that can be told apart by colour; black would hide the photo
 NAMED = 0.04  # share of the area from which a class has its name written on it
 _HIGH = 300  # px of a panel
+_WIDEST = 2400  # px of a figure: a strip of a photo gets a lower panel instead
 _SIDE = 320  # px of the photo's longer side: more would only make notebooks heavy
 _OPACITY = 0.55
 
@@ -208,7 +209,7 @@ def _frame(axes, size: Sequence[int]) -> None:
 
 
 def _layout(fig: go.Figure, aspect: float, panels: int, entries: int) -> None:
-    width = max(round(_HIGH * aspect * (1 + 0.02 * panels)) + 20, 420)
+    width = min(max(round(_HIGH * aspect * (1 + 0.02 * panels)) + 20, 420), _WIDEST)
     rows = -(-entries * 190 // width)
     legend = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 0, "font": {"size": 12}}
     legend |= {"itemclick": False, "itemdoubleclick": False}

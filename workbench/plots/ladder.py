@@ -70,7 +70,7 @@ def figure(spec: dict) -> go.Figure:
     fig = make_subplots(1, len(spec["panels"]), horizontal_spacing=0.06, subplot_titles=titles)
     for column, panel in enumerate(spec["panels"], 1):
         for k, series in enumerate(panel["series"]):
-            fig.add_trace(_line(series, k, column), 1, column)
+            fig.add_trace(_line(series, spec["rungs"], k, column), 1, column)
     rungs = spec["rungs"]
     fig.update_xaxes(tickvals=list(range(len(rungs))), ticktext=rungs, tickangle=-40, range=[-0.4, len(rungs) - 0.6])
     fig.update_xaxes(tickfont={"size": 11}, showgrid=False, zeroline=False)
@@ -88,7 +88,7 @@ def _legend(fig: go.Figure, column: int) -> dict:
     return {"x": left, "xanchor": "left", "yref": "container", "y": 0, "yanchor": "bottom", "font": {"size": 12}}
 
 
-def _line(series: dict, k: int, column: int) -> go.Scatter:
+def _line(series: dict, rungs: Sequence[str], k: int, column: int) -> go.Scatter:
     import plotly.graph_objects as go
 
     points = series["points"]
@@ -112,5 +112,5 @@ def _line(series: dict, k: int, column: int) -> go.Scatter:
         legend="legend" if column == 1 else f"legend{column}",
         customdata=[[point["low"], point["high"], point["n"]] for point in points],
         hovertemplate=f"{series['name']}<br>%{{text}}: {told}<extra></extra>",
-        text=[str(point["row"]) for point in points],
+        text=[rungs[point["row"]] for point in points],
     )

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 DIVERGING = "RdBu_r"  # red answers, blue the opposite; always centred on zero
 GREY = "#8C8C8C"
-_DRAWN = ("bar", "heatmap", "scatter")  # traces whose defaults the template keeps
-_ELSEWHERE = ("polar", "ternary", "scene", "geo")  # axes that no figure here has
+_DRAWN = ("bar", "scatter")  # traces whose defaults the template keeps
+_ELSEWHERE = ("polar", "ternary", "scene", "geo", "coloraxis", "colorscale")  # unused here
 
 
 def template() -> go.layout.Template:

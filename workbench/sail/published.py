@@ -48,4 +48,8 @@ BARS = {
     "DINOv2 + NV2": Bar(0.38, 0.15, 0.12),
 }
 COSINES = {"CLIP-L": (0.88, 1.0), "DINOv2-L": (0.6, 0.6), "SAIL-L (NV2)": (0.65, 0.7)}
-"""Where the mass of the cosines of MMVP's 150 pairs lies, read off SAIL's histogram."""
+"""Where the mass of the cosines of MMVP's 150 pairs lies, read off SAIL's histogram.
+
+The trap: MMVP took the pairs whose cosine is above 0.95 for a CLIP-L and below 0.6 for DINOv2 (arXiv 2401.06209), so that CLIP
+stands high there and DINOv2 low by construction; pairs chosen otherwise need not repeat it.
+"""
