@@ -6,13 +6,12 @@ import hashlib
 import json
 from pathlib import Path
 
+from workbench.files import write_whole
+
 
 def write_atomically(path: Path, content: bytes | str) -> None:
     """Write beside `path`, then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_bytes(content.encode() if isinstance(content, str) else content)
-    temporary.replace(path)
+    write_whole(path, content.encode() if isinstance(content, str) else content)
 
 
 def write_json(path: Path, value) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from workbench.files import write_whole
 from workbench.progress import bar
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -121,10 +122,7 @@ def _keep(
     tensors["ended"] = torch.tensor(ended)
     # clones: tied weights share their memory, which safetensors refuses
     whole = save({key: value.detach().cpu().clone() for key, value in tensors.items()}, {"run": json.dumps(described)})
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / f"{CHECKPOINT}.tmp"
-    beside.write_bytes(whole)
-    beside.replace(folder / CHECKPOINT)
+    write_whole(folder / CHECKPOINT, whole)
 
 
 def _restore(folder: Path, module: nn.Module, optimiser: torch.optim.Optimizer, described: dict) -> tuple:

@@ -128,7 +128,7 @@ def test_heads_and_features_that_do_not_fit_are_refused():
         def forward(self, images, texts):
             return images.post
 
-    with pytest.raises(ValueError, match=r"shape \(16, 10\) for 16 pairs; give \(B,\)"):
+    with pytest.raises(ValueError, match=r"shape \(16, 10\) for 16 pairs; it must give \(B,\)"):
         scores(Wide(), features)
     broken = head()
     broken.head.cls.data.fill_(torch.nan)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,6 +18,7 @@ from workbench.aligning.pairs import Pairs
 from workbench.aligning.spread import Spread
 from workbench.aligning.step import loss_between
 from workbench.evaluation.retrieval import recall_at_k, retrieval_ranks
+from workbench.files import write_whole
 from workbench.models.paired import AlignmentHead
 from workbench.optim import optimiser, warm_cosine
 from workbench.records import Record, Table
@@ -192,17 +192,6 @@ class _Watch:
     def _write(self) -> None:
         if self.folder is not None and self.keeps:
             write_whole(self.folder / HISTORY, json.dumps({"run": self.run, "recalls": self.recalls}).encode())
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write beside, then rename: a reader never sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _batch(n: int, size: int, step: int, seed: int) -> np.ndarray:

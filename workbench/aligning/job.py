@@ -12,9 +12,10 @@ import numpy as np
 import torch
 
 from workbench.aligning.config import AlignConfig
-from workbench.aligning.fit import Aligned, align, write_whole
+from workbench.aligning.fit import Aligned, align
 from workbench.aligning.pairs import matched
 from workbench.aligning.plan import plan_alignment
+from workbench.files import write_whole
 from workbench.models.paired import AlignmentHead
 from workbench.models.placement import pick_device
 

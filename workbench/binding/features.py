@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.evaluation.blind import shuffled_images
+from workbench.files import write_whole
 
 Array = np.ndarray | Tensor
 
@@ -131,15 +131,7 @@ class QuadFeatures:
 
         sides = {"images": self.images, "texts": self.texts}
         tensors = {f"{name}.{part}": _kept(x) for name, side in sides.items() for part, x in side.parts().items()}
-        whole = save(tensors, {"ids": json.dumps(self.ids)})
-        file = Path(file).expanduser()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-        try:
-            beside.write_bytes(whole)
-            beside.replace(file)
-        finally:
-            beside.unlink(missing_ok=True)
+        write_whole(Path(file).expanduser(), save(tensors, {"ids": json.dumps(self.ids)}))
 
     @classmethod
     def load(cls, file: str | Path) -> QuadFeatures:

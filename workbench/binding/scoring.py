@@ -6,8 +6,7 @@ of any size for each. `OnTokens` and `OnGlobals` make one of modules that take t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from workbench.binding.features import QuadFeatures, Side
 from workbench.evaluation.composition import Groups, group_scores, levelled
+from workbench.matching.learned import checked, reading
 
 PICTURES, CAPTIONS = (0, 0, 1, 1), (0, 1, 0, 1)
 """The four pairs of a quad, in the order of its scores."""
@@ -67,7 +67,7 @@ def scores(head: nn.Module, features: QuadFeatures, *, block: int = 64) -> Tenso
     if block < 1:
         raise ValueError(f"block={block}; give at least one quad at a time")
     found = []
-    with _reading(head) as device:
+    with reading(head) as device:
         for start in range(0, len(features), block):
             part = features[start : start + block]
             first = np.arange(0, 2 * len(part), 2)[:, None]
@@ -105,7 +105,7 @@ def reranker(
     def rerank(rows: np.ndarray, candidates: np.ndarray) -> Tensor:
         asked, shown = np.repeat(rows, candidates.shape[1]), candidates.ravel()
         found = []
-        with _reading(head) as device:
+        with reading(head) as device:
             for start in range(0, len(shown), block):
                 one, other = (each[start : start + block] for each in (asked, shown))
                 sides = (gallery, other, queries, one) if captions_ask else (queries, one, gallery, other)
@@ -118,22 +118,4 @@ def reranker(
 def _scored(
     head: nn.Module, images: Side, pictures: np.ndarray, texts: Side, captions: np.ndarray, device: torch.device
 ) -> Tensor:
-    found = head(images[pictures].to(device), texts[captions].to(device))
-    if found.shape != pictures.shape:
-        raise ValueError(f"the head gave scores of shape {tuple(found.shape)} for {len(pictures)} pairs; give (B,)")
-    if bool(found.isnan().any()):
-        raise ValueError("the head's scores hold NaN; check the features, or train it at a lower rate")
-    return found.float().cpu()
-
-
-@contextmanager
-def _reading(head: nn.Module) -> Iterator[torch.device]:
-    """In evaluation and without gradients; the device of its weights."""
-    training = [part for part in head.modules() if part.training]
-    head.eval()
-    try:
-        with torch.no_grad():
-            yield next((each.device for each in head.parameters()), torch.device("cpu"))
-    finally:
-        for part in training:  # one by one: train() would also wake what was put to rest on purpose
-            part.training = True
+    return checked(head(images[pictures].to(device), texts[captions].to(device)), len(pictures))

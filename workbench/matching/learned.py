@@ -26,13 +26,13 @@ def pair_scores(
     if not n or not m:
         raise ValueError(f"{n} pictures and {m} captions; give at least one of each")
     size = sum(x[0].nbytes for x in (*image.values(), *text.values()))
-    with _reading(head) as device:
+    with reading(head) as device:
 
         def scores(rows: slice, columns: slice) -> Tensor:
             pictures, captions = torch.meshgrid(_numbers(rows, n), _numbers(columns, m), indexing="ij")
             sides = (image, pictures.flatten()), (text, captions.flatten())
             inputs = {name: x[places].to(device) for side, places in sides for name, x in side.items()}
-            return _checked(head(**inputs), pictures.numel()).view(pictures.shape)
+            return checked(head(**inputs), pictures.numel()).view(pictures.shape)
 
         return in_blocks(scores, n, m, _ROOM * size, max_bytes)
 
@@ -41,7 +41,8 @@ def _numbers(part: slice, length: int) -> Tensor:
     return torch.arange(*part.indices(length))
 
 
-def _checked(found: Tensor, pairs: int) -> Tensor:
+def checked(found: Tensor, pairs: int) -> Tensor:
+    """A head's scores as float32 on the CPU. Raises ValueError for another shape than (pairs,), NaN or infinite values."""
     if found.shape != (pairs,):
         raise ValueError(f"the head gave scores of shape {tuple(found.shape)} for {pairs} pairs; it must give (B,)")
     if not torch.isfinite(found).all():
@@ -50,8 +51,8 @@ def _checked(found: Tensor, pairs: int) -> Tensor:
 
 
 @contextmanager
-def _reading(head: nn.Module) -> Iterator[torch.device]:
-    """In evaluation and without gradients; the device of its weights."""
+def reading(head: nn.Module) -> Iterator[torch.device]:
+    """A trained head in evaluation and without gradients; the device of its weights."""
     training = [part for part in head.modules() if part.training]
     head.eval()
     try:
