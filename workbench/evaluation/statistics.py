@@ -132,14 +132,12 @@ def pearson(x, y, *, groups=None, resamples: int = 2000, seed: int = 0) -> Corre
     `groups` (n,) names what pairs have in common, such as the network whose layers they are: whole groups are drawn then.
     Raises ValueError for unequal lengths, fewer than three pairs, NaN, infinite values, or a side that does not vary.
     """
-    return _correlation("Pearson", x, y, lambda rows: rows, groups, resamples, seed)
+    return _correlation("Pearson", x, y, groups, resamples, seed)
 
 
 def spearman(x, y, *, groups=None, resamples: int = 2000, seed: int = 0) -> Correlation:
     """Spearman's r, Pearson's r of ranks (ties share their mean rank). Arguments and errors as in `pearson`."""
-    from scipy.stats import rankdata
-
-    return _correlation("Spearman", x, y, lambda rows: rankdata(rows, axis=-1), groups, resamples, seed)
+    return _correlation("Spearman", x, y, groups, resamples, seed)
 
 
 def leave_out(
@@ -184,15 +182,11 @@ def correlation_difference(
 
 
 def _resampled_r(x: np.ndarray, y: np.ndarray, ranked: bool, groups, resamples: int, seed: int) -> np.ndarray:
-    from scipy.stats import rankdata
-
+    """r of every resample of items, or of whole groups of them."""
     if groups is not None:
         return _grouped_r(x, y, ranked, groups, resamples, seed)
-    scaled = [each if ranked else each / np.abs(each).max() for each in (x, y)]
-    drawn = ([each[rows] for each in scaled] for rows in _draws(len(y), resamples, seed))
-    return np.concatenate(
-        [_rows_r(*((rankdata(each, axis=-1) if ranked else each) for each in both)) for both in drawn]
-    )
+    x, y = x / np.abs(x).max(), y / np.abs(y).max()
+    return np.concatenate([_rows_r(x[rows], y[rows], ranked) for rows in _draws(len(y), resamples, seed)])
 
 
 def _draws(n: int, resamples: int, seed: int):
@@ -248,7 +242,7 @@ def group_codes(groups, n: int) -> np.ndarray:
     return np.unique(groups, return_inverse=True)[1]
 
 
-def _correlation(kind: str, x, y, ranked: Callable, groups, resamples: int, seed: int) -> Correlation:
+def _correlation(kind: str, x, y, groups, resamples: int, seed: int) -> Correlation:
     x, y = as_array(x), as_array(y)
     if x.ndim != 1 or x.shape != y.shape or len(x) < 3:
         raise ValueError(f"x {x.shape} and y {y.shape}; give two of the same length (n,) with n ≥ 3")
@@ -256,17 +250,21 @@ def _correlation(kind: str, x, y, ranked: Callable, groups, resamples: int, seed
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         raise ValueError(f"{'x' if np.ptp(x) == 0 else 'y'} is the same everywhere; a correlation needs both to vary")
     x, y = x / np.abs(x).max(), y / np.abs(y).max()  # squares of very large or small values would leave float64
-    n = len(x)
-    drawn = _resampled_r(x, y, kind == "Spearman", groups, resamples, seed)
+    n, ranked = len(x), kind == "Spearman"
+    drawn = _resampled_r(x, y, ranked, groups, resamples, seed)
     # A resample may hold one value only and has no r then; it says nothing about the others.
     low, high = np.nanpercentile(drawn, [2.5, 97.5])
-    without = np.concatenate([_rows_r(ranked(x[rows]), ranked(y[rows])) for rows in _all_but_one(n)])
-    r = float(_rows_r(ranked(x[None]), ranked(y[None]))[0])
+    without = np.concatenate([_rows_r(x[rows], y[rows], ranked) for rows in _all_but_one(n)])
+    r = float(_rows_r(x[None], y[None], ranked)[0])
     return Correlation(kind, r, float(low), float(high), n, (float(np.nanmin(without)), float(np.nanmax(without))))
 
 
-def _rows_r(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Pearson's r of each row pair of x (k, n) and y (k, n); NaN where a row does not vary."""
+def _rows_r(x: np.ndarray, y: np.ndarray, ranked: bool) -> np.ndarray:
+    """Pearson's r of each row pair of x (k, n) and y (k, n), or of their ranks; NaN where a row does not vary."""
+    if ranked:
+        from scipy.stats import rankdata
+
+        x, y = rankdata(x, axis=-1), rankdata(y, axis=-1)
     varies = (np.ptp(x, axis=1) > 0) & (np.ptp(y, axis=1) > 0)
     x, y = x - x.mean(1, keepdims=True), y - y.mean(1, keepdims=True)
     norms = np.sqrt((x**2).sum(1) * (y**2).sum(1))
