@@ -19,6 +19,7 @@ _NAMES = {
     "image_tower": "models.towers",
     "text_tower": "models.towers",
     "AlignmentPanel": "panels.alignment",
+    "SegmentsPanel": "panels.segments",
     "SpectrumPanel": "panels.spectrum",
     "TrainingPanel": "panels.training",
     "load_benchmark": "data.benchmarks",
