@@ -9,7 +9,7 @@ from torch import nn
 
 from tests.binding.planted import planted
 from workbench.binding import OnGlobals, OnTokens, QuadConfig, QuadFeatures, Side, fit, score_groups
-from workbench.binding.fitting import _drawn, _loss
+from workbench.binding.fitting import _drawn, pair_loss
 from workbench.heads import GlobalPairTransformer, PairTransformer
 from workbench.losses import quad_loss
 
@@ -157,7 +157,7 @@ def test_the_loss_of_a_step_is_the_loss_of_all_its_scores(mismatches):
     keeps = Side.to
     try:
         Side.to = lambda self, device: self  # float64 stays
-        found = _loss(head, batch, pairing, "cpu")
+        found = pair_loss(head, batch, pairing, "cpu")
     finally:
         Side.to = keeps
     matrix = head(images[np.repeat(every, 12)], texts[np.tile(every, 12)]).view(12, 12)

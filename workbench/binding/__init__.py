@@ -6,6 +6,7 @@ from workbench.binding.features import Side as Side
 from workbench.binding.fitting import Fitted as Fitted
 from workbench.binding.fitting import QuadConfig as QuadConfig
 from workbench.binding.fitting import fit as fit
+from workbench.binding.fitting import pair_loss as pair_loss
 from workbench.binding.scoring import OnGlobals as OnGlobals
 from workbench.binding.scoring import OnTokens as OnTokens
 from workbench.binding.scoring import reranker as reranker

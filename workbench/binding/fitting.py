@@ -21,6 +21,9 @@ from workbench.optim import OPTIMISERS, optimiser, warm_cosine
 from workbench.records import Record, Table
 from workbench.training import train
 
+Objective = Callable[[nn.Module, QuadFeatures, np.ndarray, str], Tensor]
+"""(head, a batch of quads, its mismatches as rows of captions (k, 2 · size), device) → loss ()."""
+
 
 @dataclass(frozen=True)
 class QuadConfig:
@@ -95,12 +98,13 @@ def fit(
     features: QuadFeatures,
     config: QuadConfig,
     *,
+    objective: Objective | None = None,
     folder: str | Path | None = None,
     at: Collection[int] = (),
     on_step: Callable[[int, Sequence[float], nn.Module], None] = lambda step, losses, head: None,
     device: str = "cpu",
 ) -> Fitted:
-    """Train the head that `make()` builds, after the seed is set, by `losses.quad_loss` on quads of `features`.
+    """Train the head that `make()` builds, after the seed is set, by `pair_loss` or another objective on quads of `features`.
 
     The head is a module with `forward(images: Side, texts: Side) -> (B,)`: `OnTokens` or `OnGlobals` of one that takes
     tensors. Batches and mismatches follow from seed and step alone, so all heads of a seed see the same pairs; a caption of
@@ -113,6 +117,7 @@ def fit(
     gives another shape, or a loss that is not finite.
     """
     features.check()
+    objective = objective or pair_loss
     size = min(config.batch_size, len(features))
     if config.mismatches >= size:
         raise ValueError(
@@ -124,7 +129,7 @@ def fit(
     def loss(step: int) -> Tensor:
         timed.begin()
         rows, pairing = _drawn(len(features), size, step, config)
-        return _loss(timed.head, features[rows], pairing, device)
+        return objective(timed.head, features[rows], pairing, device)
 
     def after(step: int, losses: Sequence[float]) -> bool:
         timed.end()
@@ -140,7 +145,13 @@ def fit(
         steps=config.steps,
         factor=lambda step: warm_cosine(timed.reached(step, config), config.steps, config.warmup),
         folder=folder,
-        run={**config.to_json(), "head": repr(timed.head), "quads": len(features), "data": _digest(features)},
+        run={
+            **config.to_json(),
+            "head": repr(timed.head),
+            "loss": _named(objective),
+            "quads": len(features),
+            "data": _digest(features),
+        },
         every=config.every,
         at=range(1, config.steps + 1),
         on_step=after,
@@ -186,8 +197,8 @@ def _drawn(n: int, size: int, step: int, config: QuadConfig) -> tuple[np.ndarray
     return rows, (2 * quad[..., None] + which).reshape(config.mismatches, 2 * size)
 
 
-def _loss(head: nn.Module, batch: QuadFeatures, pairing: np.ndarray, device: str) -> Tensor:
-    """The loss of a batch of quads, whose pairs go through the head at once."""
+def pair_loss(head: nn.Module, batch: QuadFeatures, pairing: np.ndarray, device: str) -> Tensor:
+    """`losses.quad_loss` of a batch of quads, whose pairs go through the head at once."""
     images, texts = batch.images.flat().to(device), batch.texts.flat().to(device)
     first = np.arange(0, 2 * len(batch), 2)[:, None]
     pictures = np.concatenate([(first + PICTURES).ravel(), np.tile(np.arange(2 * len(batch)), len(pairing))])
@@ -204,8 +215,9 @@ def _loss(head: nn.Module, batch: QuadFeatures, pairing: np.ndarray, device: str
     return quad_loss(own.view(-1, 2, 2), rows, column_mismatches=columns)
 
 
-def _named(head: nn.Module) -> str:
-    return type(getattr(head, "head", head)).__name__
+def _named(what: nn.Module | Objective) -> str:
+    """A head by its class, an objective by its name."""
+    return type(getattr(what, "head", what)).__name__ if isinstance(what, nn.Module) else what.__name__
 
 
 def _digest(features: QuadFeatures) -> str:
