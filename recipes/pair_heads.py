@@ -1,14 +1,17 @@
-"""Train the pair transformer and its control on swap quads of one domain, and ask both there and elsewhere.
+"""Train what learns to read who has which on swap quads of one domain, and ask there, elsewhere, and what it cost.
 
-    python -m recipes.pair_heads                  # hours on one core; resumes by row, and within a row by step
-    python -m recipes.pair_heads scenes-clip@1000 # the rows whose names begin so
+    python -m recipes.pair_heads          # about an hour and a half on one core; resumes by row, and within a row by step
+    python -m recipes.pair_heads "local"  # the rows whose names begin so
 
-Frozen features of scenes-clip after 1,000 steps, when its cosine is still a bag of words, and at its end. Heads of the same
-size read patches and word tokens ("local") or the two global embeddings ("global"), three seeds each, on quads of domain A in
-trained combinations; all heads of a seed see the same pairs. Twice: with equal steps, and with equal time, which depends on the
-machine. Asked on fresh quads of domain A, of its held-out combinations, and of domain B; beside them the frozen cosine, and
-each head on pictures of other quads. Then two-stage retrieval among the pictures of 250 Colour quads: the shortlist by the
-cosine, its order by the head. Nothing was tuned on what is asked.
+Six systems start from scenes-clip after 1,000 steps, when its cosine is still a bag of words, seed s of each from the encoder of
+seed s: a linear map of the caption (LABCLIP), a CNN over the map of cosines (DCSM), the pair transformer on patches and words
+("local"), the same on the two global embeddings ("global"), and both towers fine-tuned, on swapped pictures and captions, or
+on swapped captions alone as NegCLIP is. All see the same quads of domain A in trained combinations, in the same order: once as
+many steps each, once as many seconds, which depends on the machine. Asked on fresh quads of domain A, of its held-out
+combinations, and of domain B, which the encoder knows and this training does not show; beside them the frozen cosine, and crops
+without training. Rates are chosen on other quads of domain A; nothing else was tuned, and nothing on what is asked.
+
+What follows from the answers is `recipes/pair_claims.py`.
 """
 
 from __future__ import annotations
@@ -28,29 +31,34 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from recipes.files import sha256, write_json
-from recipes.scenes_clip import NAME, bits, model_folder
+from recipes.files import sha256, write_atomically, write_json
+from recipes.measure_rules import AT, CURVE, FULL, TRAINED, kept_parts
+from recipes.measure_scenes import SEED as TEST_SEED
+from recipes.pair_claims import claims, summary
+from recipes.pair_towers import Towers, in_batch, raw_quads, text_negatives
+from recipes.scenes_clip import RUNS, Config, bits, step_file, write_configuration
 from workbench import paths
 from workbench.binding import OnGlobals, OnTokens, QuadConfig, QuadFeatures, fit, quad_features, reranker, scores
+from workbench.binding.fitting import Objective, pair_loss
 from workbench.binding.scoring import ROUNDING, level
 from workbench.data.scenes import CATEGORIES, Quad, quads
-from workbench.evaluation import Interval, bootstrap, paired_difference, two_stage_recall
-from workbench.heads import GlobalPairTransformer, PairTransformer
+from workbench.evaluation import two_stage_recall
+from workbench.fine_grained import rule_scores
+from workbench.heads import DenseMapCNN, GlobalPairTransformer, LinearTextMap, PairTransformer
+from workbench.heads.binding import FUNCTIONAL
 from workbench.models.registry import load_model
 
 RESULT = "pair_heads.json"
-SCRIPTS = ("pair_heads.py",)
-ENCODERS = (f"{NAME}@1000", NAME)
+SCRIPTS = ("pair_heads.py", "pair_towers.py")
 SEEDS = (0, 1, 2)
 SIZE = {"width": 64, "layers": 2, "heads": 4, "ffn": 256}
-HEADS: dict[str, Callable[[], nn.Module]] = {
-    "local": lambda: OnTokens(PairTransformer(64, 64, **SIZE)),
-    "global": lambda: OnGlobals(GlobalPairTransformer(64, 64, **SIZE)),
-}
-COMMON = {"batch_size": 64, "mismatches": 2, "learning_rate": 1e-3, "weight_decay": 0.05}
-BUDGETS = {"equal steps": {"steps": 2000}, "equal time": {"steps": 100_000, "seconds": 120.0}}
-TRAIN, TEST = 1000, 1000  # quads of each category
-TRAIN_SEED, TEST_SEED = 2000, 1000
+PATCHES, WORDS = 16, 24
+COMMON = {"batch_size": 64, "mismatches": 2, "weight_decay": 0.05}
+BUDGETS = {"equal steps": {"steps": 1000}, "equal time": {"steps": 100_000, "seconds": 120.0}}
+RATES = (3e-3, 1e-3, 3e-4)
+CHOICE = {"steps": 300, "seed": 10}  # of a rate; judged on quads of its own
+TRAIN, TEST, CHOSEN = 1000, 1000, 100  # quads of each category
+TRAIN_SEED, CHOICE_SEED = 2000, 2500
 SETS = {
     "domain A": partial(quads, domain="A"),
     "domain A, held out": partial(quads, domain="A", held_out=True),
@@ -60,34 +68,86 @@ ASKED, KS = 250, (1, 2, 5, 10, 20, 50, 100)
 SCORES = ("image_to_text", "text_to_image", "group", "interaction_sign")
 
 
-# Features ---------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class System:
+    """What learns: a scorer made of an encoder's seed, what it is shown, and what it minimises."""
+
+    make: Callable[[int], nn.Module]
+    raw: bool = False
+    objective: Objective = pair_loss
+
+
+SYSTEMS: dict[str, System] = {
+    "LABCLIP": System(lambda seed: OnGlobals(LinearTextMap(64, logit_scale=encoder(seed).logit_scale))),
+    "DCSM": System(lambda seed: OnTokens(DenseMapCNN(PATCHES, WORDS), words=True)),
+    "local": System(lambda seed: OnTokens(PairTransformer(64, 64, **SIZE))),
+    "global": System(lambda seed: OnGlobals(GlobalPairTransformer(64, 64, **SIZE))),
+    "fine-tuned": System(lambda seed: Towers(network(seed)[0]), True, in_batch),
+    "NegCLIP": System(lambda seed: Towers(network(seed)[0]), True, text_negatives),
+}
+
+
+# Encoders and what they see ---------------------------------------------------------------------------------------------
 
 
 def run_folder() -> Path:
     return Path(os.environ.get("WORKBENCH_RUNS", "runs")) / "pair-heads"
 
 
-def weights(encoder: str) -> str:
-    _, _, step = encoder.partition("@")
-    file = f"steps/{step}.safetensors" if step else "open_clip_model.safetensors"
-    return sha256(model_folder() / file)
+def config_of(seed: int) -> Config:
+    return next(config for config in RUNS if config.collision_free and config.seed == seed)
+
+
+def weights(seed: int) -> Path:
+    return step_file(config_of(seed), AT)
+
+
+def encoder_folder(seed: int) -> Path:
+    """The encoder of a seed as a model folder."""
+    folder = run_folder() / "encoders" / str(seed)
+    write_configuration(config_of(seed), folder)
+    write_atomically(folder / "open_clip_model.safetensors", weights(seed).read_bytes())
+    return folder
+
+
+@cache
+def encoder(seed: int):
+    return load_model(f"local-dir:{encoder_folder(seed)}", device="cpu")
+
+
+def network(seed: int) -> tuple[nn.Module, object]:
+    """open_clip's own model, to be trained, and its tokenizer."""
+    import open_clip
+
+    name = f"local-dir:{encoder_folder(seed)}"
+    return open_clip.create_model(name), open_clip.get_tokenizer(name)
 
 
 @cache
 def drawn(part: str, n: int) -> tuple[Quad, ...]:
-    """`n` quads of every category: "training", or one of SETS."""
-    make, seed = (SETS["domain A"], TRAIN_SEED) if part == "training" else (SETS[part], TEST_SEED)
+    """`n` quads of every category: "training", "choice", or one of SETS."""
+    seeds = {"training": TRAIN_SEED, "choice": CHOICE_SEED}
+    make, seed = SETS.get(part, SETS["domain A"]), seeds.get(part, TEST_SEED)
     return tuple(quad for category in CATEGORIES for quad in make(category, n, seed))
 
 
-@lru_cache(len(SETS) + 1)  # those of one encoder
-def features(encoder: str, part: str, n: int) -> QuadFeatures:
-    """Frozen features, computed once and kept under what decides them."""
-    name = "-".join(_slug(each) for each in (encoder, part, str(n), weights(encoder), bits()))
-    file = run_folder() / "features" / f"{name}.safetensors"
+@lru_cache(8)
+def features(seed: int | None, part: str, n: int) -> QuadFeatures:
+    """Frozen features of an encoder, None for raw quads; computed once and kept under what decides them."""
+    of = "raw" if seed is None else sha256(weights(seed))
+    file = run_folder() / "features" / f"{_slug(part)}-{n}-{of}-{bits()}.safetensors"
     if not file.is_file():
-        quad_features(load_model(encoder, device="cpu"), drawn(part, n)).save(file)
+        made = raw_quads(network(0)[1], drawn(part, n)) if seed is None else _frozen(seed, part, n)
+        made.save(file)
     return QuadFeatures.load(file)
+
+
+def _frozen(seed: int, part: str, n: int) -> QuadFeatures:
+    return quad_features(encoder(seed), drawn(part, n), apart=FUNCTIONAL)
+
+
+def shown(system: str, seed: int, part: str, n: int) -> QuadFeatures:
+    return features(None if SYSTEMS[system].raw else seed, part, n)
 
 
 def _slug(name: str) -> str:
@@ -107,51 +167,107 @@ def hits(found: torch.Tensor) -> dict[str, str]:
     return {name: "".join("01"[int(each)] for each in right) for name, right in zip(SCORES, values, strict=True)}
 
 
-def by_category(score: Callable[[QuadFeatures], torch.Tensor], shown: QuadFeatures) -> dict[str, dict[str, str]]:
-    return {category: hits(score(shown.of(category))) for category in CATEGORIES}
+def by_category(score: Callable[[QuadFeatures], torch.Tensor], asked: QuadFeatures) -> dict[str, dict[str, str]]:
+    return {category: hits(score(asked.of(category))) for category in CATEGORIES}
 
 
-def cosine(encoder: str, n: int = TEST) -> dict:
-    def score(shown: QuadFeatures) -> torch.Tensor:
-        image, text = (F.normalize(side.post, dim=-1) for side in (shown.images, shown.texts))
+def cosine(seed: int, n: int = TEST) -> dict:
+    def score(asked: QuadFeatures) -> torch.Tensor:
+        image, text = (F.normalize(side.post, dim=-1) for side in (asked.images, asked.texts))
         return image @ text.mT
 
-    return {"sets": {name: by_category(score, features(encoder, name, n)) for name in SETS}}
-
-
-def trained(
-    encoder: str, kind: str, budget: str, seed: int, folder: Path | None, n: tuple[int, int] = (TRAIN, TEST), **other
-) -> dict:
-    """A head of one seed, what it scores everywhere, and its two-stage retrieval."""
-    config = QuadConfig(**{**COMMON, **BUDGETS[budget], "seed": seed, **other})
-    found = fit(HEADS[kind], features(encoder, "training", n[0]), config, folder=folder)
-    shown = {name: features(encoder, name, n[1]) for name in SETS}
-    shown["domain A, other pictures"] = shown["domain A"].shuffled(seed)
     return {
-        "encoder": encoder,
-        "head": kind,
-        "budget": budget,
+        "system": "cosine",
         "seed": seed,
-        "config": found.config.to_json(),
-        "parameters": sum(each.numel() for each in found.head.parameters()),
-        "steps": len(found.losses),
-        "seconds": round(found.seconds, 1),
-        "loss": float(np.mean(found.losses[-100:])),
-        "sets": {name: by_category(partial(scores, found.head), each) for name, each in shown.items()},
-        "two_stage": retrieved(encoder, found.head, n[1]),
+        "sets": {name: by_category(score, features(seed, name, n)) for name in SETS},
     }
 
 
-def retrieved(encoder: str, head: nn.Module, n: int = TEST) -> dict:
-    """R@1 of captions among the pictures of Colour quads against the length of the shortlist; no two quads of the same words."""
+def crops(seed: int) -> dict:
+    """Re-encoded crops without training, on the quads of the diagnostic: fewer, and those of domain A apart from B's."""
+    turns = slice(None, None, 2)  # domains A and B take turns where both are drawn, A first
+    asked = {
+        "domain A": (TRAINED, FULL, turns),
+        "domain A, held out": ("held-out combinations", CURVE, turns),
+        "domain B": ("domain B", CURVE, slice(None)),
+    }
+    found: dict = {}
+    for name, (which, n, every) in asked.items():
+        for category in CATEGORIES:
+            parts = kept_parts(config_of(seed), AT, which, category, n)
+            found.setdefault(name, {})[category] = hits(rule_scores(parts, "crops")[every])
+    return {"system": "crops", "seed": seed, "sets": found}
+
+
+def chosen(system: str, n: int = CHOSEN, **other) -> dict:
+    """Group scores of a short training at each of RATES, on other quads of domain A; the first of the best is taken."""
+    made = {}
+    for rate in RATES:
+        config = QuadConfig(**{**COMMON, **CHOICE, "learning_rate": rate, **other})
+        found = _fitted(system, 0, config, None, TRAIN if n == CHOSEN else n)
+        right = by_category(partial(scores, found.head), shown(system, 0, "choice", n))
+        made[f"{rate:g}"] = float(np.mean([each["group"].count("1") / n for each in right.values()]))
+    return {"system": system, "rates": made, "rate": float(max(made, key=made.get))}
+
+
+def _fitted(system: str, seed: int, config: QuadConfig, folder: Path | None, n: int, change=lambda features: features):
+    kind = SYSTEMS[system]
+    quads = change(shown(system, seed, "training", n))
+    return fit(partial(kind.make, seed), quads, config, objective=kind.objective, folder=folder)
+
+
+def trained(
+    system: str, budget: str, seed: int, rate: float, folder: Path | None, n: tuple[int, int] = (TRAIN, TEST), **other
+) -> dict:
+    """A system of one seed and what it scores everywhere; of heads on frozen features also their two-stage retrieval."""
+    config = QuadConfig(**{**COMMON, **BUDGETS[budget], "learning_rate": rate, "seed": seed, **other})
+    found = _fitted(system, seed, config, folder, n[0])
+    row = {**_told(found, system, budget, seed), "sets": _asked(found.head, system, seed, n[1])}
+    if not SYSTEMS[system].raw:
+        row["two_stage"] = retrieved(seed, found.head, n[1])
+    return row
+
+
+def blind(seed: int, rate: float, folder: Path | None, n: tuple[int, int] = (TRAIN, TEST), **other) -> dict:
+    """The pair transformer trained without its own pictures: what captions alone would teach."""
+    config = QuadConfig(**{**COMMON, **BUDGETS["equal steps"], "learning_rate": rate, "seed": seed, **other})
+    found = _fitted("local", seed, config, folder, n[0], lambda quads: quads.blind(seed))
+    return {**_told(found, "blind", "equal steps", seed), "sets": _asked(found.head, "local", seed, n[1])}
+
+
+def _told(found, system: str, budget: str, seed: int) -> dict:
+    return {
+        "system": system,
+        "budget": budget,
+        "seed": seed,
+        "config": found.config.to_json(),
+        "parameters": sum(each.numel() for each in found.head.parameters() if each.requires_grad),
+        "steps": len(found.losses),
+        "seconds": round(found.seconds, 1),
+        "loss": float(np.mean(found.losses[-100:])),
+    }
+
+
+def _asked(head: nn.Module, system: str, seed: int, n: int) -> dict:
+    asked = {name: shown(system, seed, name, n) for name in SETS}
+    asked["domain A, other pictures"] = asked["domain A"].shuffled(seed)
+    return {name: by_category(partial(scores, head), each) for name, each in asked.items()}
+
+
+def retrieved(seed: int, head: nn.Module, n: int = TEST) -> dict:
+    """R@1 of captions among the pictures of Colour quads against the length of the shortlist; no two quads of the same words.
+
+    The shortlist is the frozen cosine's, its order the head's.
+    """
     ours = [quad for quad in drawn("domain A", n) if quad.category == "Colour"]
     first: dict = {}
     for row, quad in enumerate(ours):
         first.setdefault(quad.scenes[0].contents, row)
     rows = np.array(list(first.values())[:ASKED])
-    shown = features(encoder, "domain A", n).of("Colour")[rows]
-    images, texts = shown.images.flat(), shown.texts.flat()
+    asked = features(seed, "domain A", n).of("Colour")[rows]
+    images, texts = asked.images.flat(), asked.texts.flat()
     ks = [k for k in KS if k <= len(images)]
+    began = time.perf_counter()
     found = two_stage_recall(
         texts.post,
         images.post,
@@ -161,15 +277,16 @@ def retrieved(encoder: str, head: nn.Module, n: int = TEST) -> dict:
         groups=np.arange(len(texts)) // 2,
     )
     each = {str(k): {"recall": asdict(found.at[k]), "reached": asdict(found.reached[k])} for k in ks}
-    return {"gallery": found.gallery, "pairs": {str(k): pairs for k, pairs in found.pairs.items()}, "at": each}
+    pairs = {str(k): many for k, many in found.pairs.items()}
+    return {"gallery": found.gallery, "seconds": round(time.perf_counter() - began, 3), "pairs": pairs, "at": each}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row, and the encoder that it depends on beside this script."""
+    """One row, and the seed of the encoder that it depends on beside these scripts."""
 
     name: str
-    encoder: str
+    seed: int
     make: Callable[[], dict]
 
     @property
@@ -178,62 +295,23 @@ class Job:
 
 
 def jobs() -> Iterator[Job]:
-    for encoder in ENCODERS:
-        yield Job(f"{encoder}: cosine", encoder, partial(cosine, encoder))
-        for budget in BUDGETS:
-            for kind in HEADS:
-                for seed in SEEDS:
-                    name = f"{encoder}: {kind}, {budget}, seed {seed}"
-                    folder = run_folder() / "training" / _slug(name)
-                    yield Job(name, encoder, partial(trained, encoder, kind, budget, seed, folder))
+    yield from (Job(f"cosine, seed {seed}", seed, partial(cosine, seed)) for seed in SEEDS)
+    choices = {system: Job(f"{system}, rate", 0, partial(chosen, system)) for system in SYSTEMS}
+    yield from choices.values()
+    for budget in BUDGETS:
+        for system in SYSTEMS:
+            for seed in SEEDS:
+                name = f"{system}, {budget}, seed {seed}"
+                folder = run_folder() / "training" / _slug(name)
+                make = partial(_at_its_rate, choices[system], partial(trained, system, budget, seed, folder=folder))
+                yield Job(name, seed, make)
+    folder = run_folder() / "training" / "blind"
+    yield Job("blind, seed 0", 0, partial(_at_its_rate, choices["local"], partial(blind, 0, folder=folder)))
+    yield from (Job(f"crops, seed {seed}", seed, partial(crops, seed)) for seed in SEEDS)
 
 
-# Summary ----------------------------------------------------------------------------------------------------------------
-
-
-def summary(rows: dict[str, dict]) -> dict:
-    """Intervals over quads of seed means, by encoder, budget, head, set, category and score; and local minus global."""
-    found: dict = {encoder: {"cosine": _intervals([rows[f"{encoder}: cosine"]])} for encoder in ENCODERS}
-    for encoder in ENCODERS:
-        for budget in BUDGETS:
-            of = {kind: [rows[f"{encoder}: {kind}, {budget}, seed {seed}"] for seed in SEEDS] for kind in HEADS}
-            heads = {kind: {**_facts(each), "sets": _intervals(each)} for kind, each in of.items()}
-            found[encoder][budget] = {**heads, "local - global": _differences(of["local"], of["global"])}
-    return found
-
-
-def _facts(rows: list[dict]) -> dict:
-    return {
-        name: [row[name] for row in rows] for name in ("seed", "parameters", "steps", "seconds", "loss", "two_stage")
-    }
-
-
-def _each(rows: list[dict]) -> Iterator[tuple[str, str, str, np.ndarray]]:
-    """Every set, category and score with its values (seeds, n); "all" is every category together."""
-    for name, categories in rows[0]["sets"].items():
-        for score in SCORES:
-            values = {
-                category: np.array([[int(one) for one in row["sets"][name][category][score]] for row in rows])
-                for category in categories
-            }
-            for category, each in {**values, "all": np.concatenate(list(values.values()), 1)}.items():
-                yield name, category, score, each
-
-
-def _intervals(rows: list[dict]) -> dict:
-    return _nested((*where, bootstrap(values)) for *where, values in _each(rows))
-
-
-def _differences(one: list[dict], other: list[dict]) -> dict:
-    both = zip(_each(one), _each(other), strict=True)
-    return _nested((*where, paired_difference(a, b)) for (*where, a), (*_, b) in both)
-
-
-def _nested(cells: Iterator[tuple[str, str, str, Interval]]) -> dict:
-    found: dict = {}
-    for name, category, score, interval in cells:
-        found.setdefault(name, {}).setdefault(category, {})[score] = asdict(interval)
-    return found
+def _at_its_rate(choice: Job, make: Callable[..., dict]) -> dict:
+    return make(rate=measured(choice, True)["rate"])
 
 
 def digests() -> dict[str, str]:
@@ -241,8 +319,10 @@ def digests() -> dict[str, str]:
 
 
 def measured(job: Job, wanted: bool) -> dict | None:
-    """The row as it is kept, or made where it is wanted and not there; None where it is neither."""
-    key = {**digests(), "weights": weights(job.encoder)}
+    """The row as it is kept, or made where it is wanted and not there; None where it is neither, or has no weights."""
+    if not weights(job.seed).is_file():
+        return None
+    key = {**digests(), "weights": sha256(weights(job.seed))}
     stored = json.loads(job.file.read_text(encoding="utf-8")) if job.file.is_file() else {}
     if stored.get("digests") != key and wanted:
         began = time.monotonic()
@@ -253,18 +333,20 @@ def measured(job: Job, wanted: bool) -> dict | None:
 
 
 def main(names: list[str]) -> None:
-    """Row by row, all or those whose names begin so; what is done already with this script and these weights stays."""
+    """Row by row, all or those whose names begin so; what is done already with these scripts and weights stays."""
     torch.set_num_threads(1)  # so small a head is no faster on two, and on one a run repeats itself bit by bit
     rows = {job.name: measured(job, not names or job.name.startswith(tuple(names))) for job in jobs()}
     if missing := [name for name, row in rows.items() if row is None]:
-        print(f"not assembled yet, to be measured: {', '.join(missing)}")
+        print(f"not assembled yet, to be measured (weights: recipes/scenes_clip.py): {', '.join(missing)}")
         return
+    found = summary(list(rows.values()))
     result = {
-        "title": "The pair transformer and its control on swap quads",
+        "title": "What learns to read who has which, of one domain, asked in another",
         "made_by": "recipes/pair_heads.py",
-        "digests": digests(),
-        "weights": {encoder: weights(encoder) for encoder in ENCODERS},
-        "rows": summary(rows),
+        "digests": {**digests(), "pair_claims.py": sha256(Path(__file__).parent / "pair_claims.py")},
+        "weights": {f"seed {seed}": sha256(weights(seed)) for seed in SEEDS},
+        "rows": found,
+        "claims": claims(found),
     }
     write_json(paths.assets() / "results" / RESULT, result)
 

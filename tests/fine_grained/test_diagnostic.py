@@ -9,7 +9,8 @@ import torch
 
 from workbench.controlled import quad_scores
 from workbench.data.scenes import quads
-from workbench.fine_grained import CONTROLS, FREE, SCORERS, corrupted, quad_parts, rule_scores
+from workbench.evaluation import group_scores
+from workbench.fine_grained import CONTROLS, FREE, SCORERS, corrupted, diagnose, quad_parts, rule_scores
 from workbench.fine_grained.diagnostic import ONE, TRUE, random_places, tied, with_crops
 from workbench.matching import RULES, Regions, crop_boxes, score
 from workbench.models.registry import load_model
@@ -148,3 +149,32 @@ def test_bad_input_is_named(parts):
 def test_other_crops_take_the_place_of_the_grid(parts):
     one = Regions(parts.crops.tokens[:, -1:], parts.crops.mask[:, -1:], tuple(each[-1:] for each in parts.crops.boxes))
     assert rule_scores(with_crops(parts, one), "crops").shape == (10, 2, 2)
+
+
+# The whole of it on a model ---------------------------------------------------------------------------------------------
+
+
+def test_diagnose_asks_every_scorer_and_control_of_the_same_quads(model, drawn, parts):
+    found = diagnose(model, 10, 0, categories=["Colour"], controls=True).groups
+    names = [scorer for _, _, scorer in found]
+    assert names == [*SCORERS, *(f"control: {name}" for name in CONTROLS)]
+    for name in ("crops", "roi", "global"):
+        own = found[model.name, "Colour", name]
+        assert own.group == group_scores(tied(rule_scores(parts, name))).group
+        assert own.n == 10
+
+
+def test_a_model_without_patches_is_asked_what_it_can_answer(clip_folder):
+    bare = load_model(f"local-dir:{clip_folder}", device="cpu")
+    bare.card = replace(bare.card, grid=None)
+    found = diagnose(bare, 1, 0, categories=["Colour"], scorers=("global", "late", "roi", "crops")).groups
+    assert [scorer for _, _, scorer in found] == ["global", "crops"]
+
+
+def test_diagnose_refuses(model):
+    with pytest.raises(ValueError, match="scorer='boxes'; choose one of global"):
+        diagnose(model, 1, scorers=["boxes"])
+    with pytest.raises(ValueError, match="leave nothing to ask"):
+        diagnose(model, 1, scorers=[])
+    with pytest.raises(ValueError, match="category='Shape'"):
+        diagnose(model, 1, categories=["Shape"])

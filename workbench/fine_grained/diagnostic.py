@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from workbench.controlled import ControlledScores
+from workbench.data.scenes.quads import CATEGORIES, Quad, quads
 from workbench.evaluation.blind import shuffled_images
-from workbench.evaluation.composition import levelled
+from workbench.evaluation.composition import group_scores, levelled
 from workbench.evaluation.ranking import ROUNDING
-from workbench.fine_grained.parts import QuadParts, some
+from workbench.fine_grained.parts import QuadParts, quad_parts, some
 from workbench.matching.crops import Box, Regions, Segments
 from workbench.matching.rules import RULES, score
 from workbench.matching.tokens import unit
+from workbench.progress import bar
+
+if TYPE_CHECKING:
+    from workbench.models.dual_encoder import DualEncoder
 
 FREE = tuple(name for name, rule in RULES.items() if not rule.head)
 """Rules that need no trained head."""
@@ -34,10 +41,14 @@ def rule_scores(parts: QuadParts, scorer: str) -> Tensor:
     Boxes of "roi" are those of the blind grid, so that only re-encoding tells it from "crops". Raises ValueError for an unknown
     scorer, and what `matching.score` raises, such as for a model without patch tokens.
     """
-    if scorer not in SCORERS:
-        raise ValueError(f"scorer={scorer!r}; choose one of {', '.join(SCORERS)}")
+    _check_scorers([scorer])
     starts = range(0, len(parts), _AT_ONCE)
     return torch.cat([_own(_scored(parts[start : start + _AT_ONCE], scorer)) for start in starts])
+
+
+def _check_scorers(scorers: Sequence[str]) -> None:
+    if unknown := [name for name in scorers if name not in SCORERS]:
+        raise ValueError(f"scorer={unknown[0]!r}; choose one of {', '.join(SCORERS)}")
 
 
 def _scored(parts: QuadParts, scorer: str) -> Tensor:
@@ -59,6 +70,41 @@ def tied(scores: Tensor | np.ndarray) -> np.ndarray:
     """Scores (n, 2, 2) with those of a quad made equal that differ by rounding alone, whatever the rule's scale."""
     found = np.asarray(scores, dtype=np.float64)
     return levelled(found, ROUNDING * max(1.0, float(np.abs(found).max(initial=0))))
+
+
+def diagnose(
+    model: DualEncoder,
+    n: int = 40,
+    seed: int = 0,
+    *,
+    scorers: Sequence[str] = SCORERS,
+    categories: Sequence[str] = CATEGORIES,
+    controls: bool = False,
+    make: Callable[..., list[Quad]] = quads,
+    **options,
+) -> ControlledScores:
+    """`n` swap quads of every category by every scorer: each part encoded once, all scorers (and CONTROLS) read off that.
+
+    `make(category, n, seed)` draws the quads, `options` go to `quad_parts` (side, cutter, grid, granularity, store). For a model
+    without patches scorers that need them are left out. Every category's parts are in memory at a time: 2n pictures of 88 crops
+    and more. Raises ValueError for an unknown scorer or category, no scorers that run, and as `quad_parts`.
+    """
+    _check_scorers(scorers)
+    patches = model.card.grid is not None
+    ran = [name for name in scorers if patches or not _needs_patches(name)]
+    if not ran or not categories:
+        raise ValueError(f"scorers={scorers!r}, categories={categories!r} leave nothing to ask of {model.name}")
+    found: dict = {}
+    for category in bar(categories, f"{len(categories)} categories of {n} quads"):
+        parts = quad_parts(model, make(category, n, seed), patches=patches, **options)
+        judged = {name: rule_scores(parts, name) for name in ran}
+        judged |= {f"control: {name}": each(parts, seed=seed) for name, each in CONTROLS.items() if controls}
+        found |= {(model.name, category, name): group_scores(tied(scores)) for name, scores in judged.items()}
+    return ControlledScores(found)
+
+
+def _needs_patches(scorer: str) -> bool:
+    return "tokens" in RULES[_RULE.get(scorer, scorer)].image
 
 
 # Controls ---------------------------------------------------------------------------------------------------------------
