@@ -126,3 +126,16 @@ def test_bad_input_is_named(model, drawn):
         controlled(model, 2, colour="red")
     with pytest.raises(ValueError, match="there are no quads"):
         quad_scores(model, [])
+
+
+def test_panels_are_of_one_model_by_scorer(model):
+    found = controlled(model, 4, 0, categories=["Colour", "Size"], rules=("global", "crops"), blind=False)
+    panels = found.panels(["crops"], "interaction_sign")
+    assert list(panels) == ["crops"]
+    assert list(panels["crops"]) == ["Colour", "Size"]
+    assert panels["crops"]["Size"] == found.groups[model.name, "Size", "crops"].interval("interaction_sign")
+    with pytest.raises(ValueError, match="no scorer 'late'; there are crops, global"):
+        found.panels(["late"])
+    other = ControlledScores({("other", "Colour", "global"): found.groups[model.name, "Colour", "global"]})
+    with pytest.raises(ValueError, match="scores of 2 models"):
+        (found + other).panels(["global"])

@@ -17,7 +17,7 @@ from workbench.data.scenes.quads import CATEGORIES, Quad, quads
 from workbench.data.scenes.world import pixel_box
 from workbench.evaluation.blind import blind_baselines
 from workbench.evaluation.composition import Groups, group_scores, levelled
-from workbench.evaluation.statistics import percent
+from workbench.evaluation.statistics import Interval, percent
 from workbench.matching.crops import crop_features, segment_features
 from workbench.matching.late import late_interaction
 from workbench.models.dual_encoder import DualEncoder
@@ -131,6 +131,20 @@ class ControlledScores(Record):
 
     def __add__(self, other: ControlledScores) -> ControlledScores:
         return ControlledScores({**self.groups, **other.groups})
+
+    def panels(self, scorers: Sequence[str], score: str = "group") -> dict[str, dict[str, Interval]]:
+        """By scorer, then by category, of one model: what `plots.intervals` draws. Raises ValueError for scores of several
+        models, and a scorer or score that is not there."""
+        models, there = ({key[k] for key in self.groups} for k in (0, 2))
+        if len(models) != 1:
+            raise ValueError(f"scores of {len(models)} models ({', '.join(sorted(models))}); take one at a time")
+        if unknown := [name for name in scorers if name not in there]:
+            raise ValueError(f"no scorer {unknown[0]!r}; there are {', '.join(sorted(there))}")
+        found: dict = {name: {} for name in scorers}
+        for (_, category, scorer), groups in self.groups.items():
+            if scorer in found:
+                found[scorer][category] = groups.interval(score)
+        return found
 
     def table(self) -> Table:
         categories = list(dict.fromkeys(category for _, category, _ in self.groups))

@@ -215,3 +215,12 @@ def test_averages_are_as_sure_as_the_subsets_say():
     wide = {name: Choice(0.7, 0.0, n, (0.6, 0.8)) for name, n in SIZES.items()}
     low, high = sugarcrepe_averages(wide).intervals["macro"]
     assert (low, high) == pytest.approx((0.7 - 0.1 / 7**0.5, 0.7 + 0.1 / 7**0.5))
+
+
+def test_one_score_with_its_interval():
+    found = group_scores(np.random.default_rng(0).random((50, 2, 2)))
+    for name in found.chance:
+        one = found.interval(name)
+        assert (one.mean, (one.low, one.high), one.n) == (getattr(found, name), found.intervals[name], 50)
+    with pytest.raises(ValueError, match="no score 'both'; there are image_to_text"):
+        found.interval("both")

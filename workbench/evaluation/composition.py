@@ -52,6 +52,12 @@ class Groups(Record):
         "interaction_sign": 1 / 2,
     }
 
+    def interval(self, score: str = "group") -> Interval:
+        """One score with its interval and n. Raises ValueError for a score that is none of the four."""
+        if score not in self.chance:
+            raise ValueError(f"no score {score!r}; there are {', '.join(self.chance)}")
+        return Interval(getattr(self, score), *self.intervals[score], self.n)
+
     def table(self) -> Table:
         rows = [
             (

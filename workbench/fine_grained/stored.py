@@ -55,10 +55,7 @@ class Diagnostic(Record):
         which: str = TRAINED,
     ) -> dict[str, dict[str, Interval]]:
         """By scorer, then by category: what `plots.intervals` draws. Raises ValueError as `curve`, and for another score."""
-        found: dict = {name: {} for name in scorers}
-        for (_, category, scorer), groups in self._some(step, which, scorers).items():
-            found[scorer][category] = _interval_of(groups, score)
-        return found
+        return ControlledScores(self._some(step, which, scorers)).panels(scorers, score)
 
     def ways(
         self, scorers: Sequence[str] = ("global", "crops"), *, step: int = AT, which: str = TRAINED
