@@ -264,28 +264,23 @@ def test_what_was_not_measured_is_named(stored_rows, call, message):
 
 # What is stored ---------------------------------------------------------------------------------------------------------
 
-needs_result = pytest.mark.skipif(not FILE.is_file(), reason="run `python -m recipes.measure_rules`")
-
 
 @pytest.fixture(scope="module")
 def stored():
     return json.loads(FILE.read_text(encoding="utf-8"))
 
 
-@needs_result
 def test_numbers_are_of_the_scripts_that_stand_here(stored):
     claims = sha256(FILE.parents[2] / "recipes" / "rules_claims.py")
     known = {**measure_rules.digests(), "rules_claims.py": claims}
     assert stored["digests"] == known, "run `python -m recipes.measure_rules`"
 
 
-@needs_result
 def test_claims_follow_from_the_rows_and_verdicts_from_the_claims(stored):
     assert json.loads(json.dumps(rules_claims.claims(stored["rows"]))) == stored["claims"]
     assert [each.verdict for each in Ledger.stored(FILE).claims] == [each["verdict"] for each in stored["claims"]]
 
 
-@needs_result
 def test_the_curve_is_that_of_the_other_recipe():
     """The same quads, weights and four of the rules, by the workbench's other path."""
     found = measured_diagnostic().by_seed[rules_claims.TRAINED]

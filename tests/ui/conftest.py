@@ -19,6 +19,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
+PICTURES = ROOT / "assets/pictures"
 PATIENCE = 120  # seconds for any one step: two shared cores that import torch are slow
 
 SETTINGS = {
@@ -166,3 +167,15 @@ def lab_page(lab_server, new_context):
     yield open_notebook
     for lab in opened:  # each kernel holds its models until it is told to stop
         lab.page.evaluate("window.jupyterapp?.serviceManager.sessions.shutdownAll()")
+
+
+@pytest.fixture
+def keep_picture(request):
+    """keep_picture(locator, "panel.png"): among the test's output, or as the README's picture (KEEP_PICTURES=1)."""
+
+    def keep(locator, name):
+        folder = PICTURES if os.environ.get("KEEP_PICTURES") else Path(request.config.getoption("--output"))
+        folder.mkdir(parents=True, exist_ok=True)
+        locator.screenshot(path=folder / name)
+
+    return keep

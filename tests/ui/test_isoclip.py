@@ -1,13 +1,10 @@
 """The spectrum panel on the page about the two projectors: the band moved by keyboard alone, and what follows it."""
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-PICTURES = Path(__file__).parents[2] / "assets/pictures"
 TOP, BOTTOM = "Left out at the top", "Left out at the bottom"
 REGIONS = "plot => plot._fullLayout.annotations.map(each => each.text).join('; ')"
 
@@ -47,7 +44,7 @@ def press(page, label, key, times):
         page.keyboard.press(key)
 
 
-def test_list_and_map_follow_the_band(isoclip, request):
+def test_list_and_map_follow_the_band(isoclip, keep_picture):
     page = isoclip.page
     slider(page, TOP).scroll_into_view_if_needed()
     expect(quality(page)).to_contain_text(re.compile(r"n = \d+ queries"))
@@ -81,23 +78,21 @@ def test_list_and_map_follow_the_band(isoclip, request):
     page.get_by_label("Query picture").press("Enter")
     expect(page.get_by_text("Query: picture 3")).to_be_visible()
 
-    keep_picture(isoclip, request)
+    keep_picture(as_in_readme(isoclip), "spectrum_panel.png")
     check_narrow(page)
     assert isoclip.stderr_texts() == []
     assert isoclip.console_errors == []
     assert isoclip.outside_requests == []
 
 
-def keep_picture(lab, request):
-    """The panel as a reader sees it: among the test's output, or as the README's picture (KEEP_PICTURES=1)."""
+def as_in_readme(lab):
+    """The panel with a band of its own."""
     page = lab.page
     page.set_viewport_size({"width": 1280, "height": 1500})
     press(page, TOP, "ArrowRight", 5)
     expect(lists(page)).to_contain_text("After: directions 5–")
     page.wait_for_timeout(500)
-    folder = PICTURES if os.environ.get("KEEP_PICTURES") else Path(request.config.getoption("--output"))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.locator(".jp-OutputArea-child", has=plot(page)).last.screenshot(path=folder / "spectrum_panel.png")
+    return page.locator(".jp-OutputArea-child", has=plot(page)).last
 
 
 def check_narrow(page):

@@ -1,13 +1,10 @@
 """The training panel on the page about two frozen towers: curves that a real training drew in a real browser."""
 
-import os
 import re
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
-PICTURES = Path(__file__).parents[2] / "assets/pictures"
 EVERY = 5  # steps between validations, in the notebook
 DRAWN = "plot => plot._fullData.map(trace => [trace.name, Array.from(trace.y)])"
 
@@ -28,7 +25,7 @@ def output(page):
     return page.locator(".jp-OutputArea-child", has=plot(page)).last
 
 
-def test_the_panel_followed_the_training(sail, request):
+def test_the_panel_followed_the_training(sail, keep_picture):
     page = sail.page
     plot(page).scroll_into_view_if_needed()
     expect(output(page)).to_contain_text(re.compile(r"the first fold: step \d+ of 300"))
@@ -45,19 +42,12 @@ def test_the_panel_followed_the_training(sail, request):
     assert last_best * EVERY == best, "a recall as good as the best is no step back"
 
     expect(page.get_by_text("not checked here: no published head is named")).to_be_visible()
-    keep_picture(page, request)
+    plot(page).scroll_into_view_if_needed()
+    keep_picture(output(page), "training_panel.png")
     check_narrow(page)
     assert sail.stderr_texts() == []
     assert sail.console_errors == []
     assert sail.outside_requests == []
-
-
-def keep_picture(page, request):
-    """The panel as a reader sees it: among the test's output, or as the README's picture (KEEP_PICTURES=1)."""
-    folder = PICTURES if os.environ.get("KEEP_PICTURES") else Path(request.config.getoption("--output"))
-    folder.mkdir(parents=True, exist_ok=True)
-    plot(page).scroll_into_view_if_needed()
-    output(page).screenshot(path=folder / "training_panel.png")
 
 
 def check_narrow(page):

@@ -1,7 +1,5 @@
 """The segments panel on a scratch notebook: captions typed, a rule chosen, a piece clicked and chosen by keyboard."""
 
-from pathlib import Path
-
 import nbformat
 import pytest
 from playwright.sync_api import expect
@@ -39,7 +37,7 @@ def type_caption(page, letter, text):
     page.get_by_label(f"Caption {letter}").press("Enter")
 
 
-def test_pieces_and_their_regions(lab_page, segments_notebook, request):
+def test_pieces_and_their_regions(lab_page, segments_notebook, keep_picture):
     lab = lab_page(segments_notebook, width=1280, height=1400)
     lab.run_all(timeout=240)
     page = lab.page
@@ -65,7 +63,8 @@ def test_pieces_and_their_regions(lab_page, segments_notebook, request):
         page.keyboard.press(key)
     expect(large(page)).to_contain_text("A3 “")
     assert page.locator(".jupyter-widgets figure img").get_attribute("alt")
-    keep_picture(page, request, "segments_panel_photo.png")
+    page.wait_for_timeout(500)
+    keep_picture(page.locator(".jp-OutputArea-child", has=matrix(page)).last, "segments_panel.png")
 
     # Another rule, a drawn scene with boxes, and a caption that cannot be read.
     page.get_by_label("Rule", exact=True).select_option("late: late interaction: each word takes its best patch")
@@ -78,7 +77,6 @@ def test_pieces_and_their_regions(lab_page, segments_notebook, request):
         "crops: structure-guided inference: crops and segments, each encoded alone"
     )
     expect(large(page)).to_contain_text("takes crop", timeout=60_000)  # 86 crops of a picture that is new
-    keep_picture(page, request, "segments_panel_scene.png")
     shown = large(page).inner_text()
     type_caption(page, "A", "   ")
     expect(said).to_contain_text("Not shown: caption A is empty")
@@ -92,14 +90,6 @@ def test_pieces_and_their_regions(lab_page, segments_notebook, request):
     assert lab.stderr_texts() == []
     assert lab.console_errors == []
     assert lab.outside_requests == []
-
-
-def keep_picture(page, request, name):
-    """The panel as a reader sees it, among the test's output."""
-    page.wait_for_timeout(500)
-    folder = Path(request.config.getoption("--output"))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.locator(".jp-OutputArea-child", has=matrix(page)).last.screenshot(path=folder / name)
 
 
 def check_narrow(page):

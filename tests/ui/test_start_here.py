@@ -1,12 +1,8 @@
 """The start page in a real JupyterLab and a real Chromium: run it all, type, press, click, and use the keyboard alone."""
 
-import os
-from pathlib import Path
-
 import pytest
 from playwright.sync_api import expect
 
-PICTURES = Path(__file__).parents[2] / "assets" / "pictures"
 MAP = ".jupyter-widgets .js-plotly-plot"  # plotly figures inside widgets; the panel has the only one
 VALUES = "plot => JSON.stringify(Array.from(plot._fullData[1].z, row => Array.from(row)))"
 
@@ -24,7 +20,7 @@ def type_caption(page, text):
     page.get_by_label("Caption").press("Enter")
 
 
-def test_the_start_page_answers_to_mouse_and_keyboard(start, request):
+def test_the_start_page_answers_to_mouse_and_keyboard(start, keep_picture):
     page = start.page
     plot = page.locator(MAP)
     plot.scroll_into_view_if_needed()
@@ -65,15 +61,15 @@ def test_the_start_page_answers_to_mouse_and_keyboard(start, request):
     expect(title).to_contain_text("script")
     assert page.title() != "taken"
 
-    keep_picture(start, request)
+    keep_picture(as_in_readme(start), "alignment_panel.png")
     check_narrow(page)
     assert start.stderr_texts() == []
     assert start.console_errors == []
     assert start.outside_requests == []
 
 
-def keep_picture(lab, request):
-    """The panel as a reader sees it: among the test's output, or as the README's picture (KEEP_PICTURES=1)."""
+def as_in_readme(lab):
+    """The panel with a word's map on a photo."""
     page = lab.page
     page.set_viewport_size({"width": 1280, "height": 1500})
     type_caption(page, "a man in a dark coat with a camera on a tripod")
@@ -82,9 +78,7 @@ def keep_picture(lab, request):
     expect(page.locator(MAP).locator(".gtitle")).to_contain_text("“tripod”")
     page.locator(MAP).hover(position={"x": 2, "y": 2})  # no patch's hover text in the picture
     page.wait_for_timeout(500)  # plotly fades the old map out
-    folder = PICTURES if os.environ.get("KEEP_PICTURES") else Path(request.config.getoption("--output"))
-    folder.mkdir(parents=True, exist_ok=True)
-    page.locator(".jp-OutputArea-child", has=page.locator(MAP)).last.screenshot(path=folder / "alignment_panel.png")
+    return page.locator(".jp-OutputArea-child", has=page.locator(MAP)).last
 
 
 def check_narrow(page):

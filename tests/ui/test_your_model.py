@@ -1,38 +1,27 @@
 """The page for the user's own model, and the panel on a tower whose last block can be read in several ways."""
 
-import os
-from pathlib import Path
-
 import nbformat
 import pytest
 from playwright.sync_api import expect
 
-PICTURES = Path(__file__).parents[2] / "assets/pictures"
 MAP = ".js-plotly-plot"
 VALUES = "plot => JSON.stringify(Array.from(plot._fullData[1].z, row => Array.from(row)))"
 
 
-def test_the_page_runs_without_a_word_to_the_outside(lab_page, request):
+def test_the_page_runs_without_a_word_to_the_outside(lab_page, keep_picture):
     lab = lab_page("07_your_model_and_data.ipynb", width=1280, height=1000)
     lab.run_all(timeout=240)
     expect(lab.page.locator(MAP)).to_have_count(3)
     drawn = lab.page.locator(MAP).nth(1)
     expect(drawn.locator("image")).to_have_count(10)
     expect(drawn).to_contain_text("Relation")
-    keep_picture(drawn, "swap_quads.png", request)
+    keep_picture(drawn, "swap_quads.png")
     expect(lab.page.locator(MAP).nth(2)).to_contain_text("group score, percent")
-    keep_picture(lab.page.locator(MAP).nth(2), "training_curve.png", request)
+    keep_picture(lab.page.locator(MAP).nth(2), "training_curve.png")
     expect(lab.page.get_by_text("the maps of lite2-minilm are")).to_be_visible()
     expect(lab.page.get_by_text("not checked here: SugarCrepe needs")).to_be_visible()
     assert lab.stderr_texts() == []
     assert lab.outside_requests == []
-
-
-def keep_picture(figure, name, request):
-    """Among the test's output, or among the README's pictures (KEEP_PICTURES=1)."""
-    folder = PICTURES if os.environ.get("KEEP_PICTURES") else Path(request.config.getoption("--output"))
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.screenshot(path=folder / name)
 
 
 @pytest.fixture
