@@ -1,15 +1,13 @@
-"""Drawing and saying scenes at 64 pixels on one core, beside copying as many pictures; late interaction beside its product."""
+"""Drawing and saying scenes at 64 pixels on one core, beside copying as many pictures."""
 
 import time
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from timing import in_turn, row
 
 from workbench.data.negatives import negatives
 from workbench.data.scenes import batch, draw, scenes
-from workbench.matching import late_interaction
 
 torch.set_num_threads(1)
 N = 20_000
@@ -35,8 +33,3 @@ row(
     f"{len(captions) / (time.process_time() - start):.0f} captions/s",
     "-",
 )
-
-images, texts = torch.randn(64, 196, 64), torch.randn(64, 32, 64)
-left, right = F.normalize(images, dim=-1).flatten(0, 1), F.normalize(texts, dim=-1).flatten(0, 1)
-ours, bare, ratio = in_turn(lambda: late_interaction(images, texts), lambda: (left @ right.T).sum())
-row("late interaction of 64 × 64, 196 × 32 tokens", f"{ours:.2f} s, {ratio:.2f} of the bare product and a sum", "-")

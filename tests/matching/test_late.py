@@ -97,19 +97,54 @@ def test_gradients_flow_to_both_sides(tokens):
     assert (texts.grad[~text_mask] == 0).all()
 
 
+@pytest.mark.parametrize("max_over", ["patches", "tokens"])
+def test_bfloat16_is_off_by_its_rounding_only(tokens, max_over):
+    images, texts, text_mask, image_mask = tokens
+    options = {"image_mask": image_mask, "max_over": max_over}
+    found = late_interaction(images, texts, text_mask, dtype=torch.bfloat16, **options)
+    wanted = late_interaction(images, texts, text_mask, **options)
+    assert found.dtype == torch.float32
+    assert 0 < (found - wanted).abs().max() < 3 * 2**-8
+
+
+def test_equals_float64_at_the_size_of_a_real_block():
+    generator = torch.Generator().manual_seed(0)
+    images, texts = torch.randn(40, 49, 64, generator=generator), torch.randn(90, 16, 64, generator=generator)
+    text_mask = torch.rand(90, 16, generator=generator) > 0.5
+    text_mask[:, 0] = True
+    exact = torch.einsum("npd,mtd->nmpt", F.normalize(images.double(), dim=-1), F.normalize(texts.double(), dim=-1))
+    wanted = (exact.amax(2) * text_mask).sum(-1) / text_mask.sum(-1)
+    assert torch.allclose(late_interaction(images, texts, text_mask).double(), wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("max_over", ["patches", "tokens"])
+def test_gradients_equal_those_of_the_loop(tokens, max_over):
+    *sides, text_mask, image_mask = tokens
+    weights = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
+    found = []
+    for scores in (
+        lambda x, y: late_interaction(x, y, text_mask, image_mask=image_mask, max_over=max_over, max_bytes=600),
+        lambda x, y: by_loop(x, y, text_mask, image_mask, max_over),
+    ):
+        given = [side.clone().requires_grad_() for side in sides]
+        found.append(torch.autograd.grad((scores(*given) * weights).sum(), given))
+    for ours, wanted in zip(*found, strict=True):
+        assert torch.allclose(ours, wanted, atol=1e-6)
+
+
 def test_blocks_stay_within_the_budget_and_cover_everything(monkeypatch):
     """Counted, not measured: the peak of a process that held more before says nothing."""
     blocks = []
 
-    def counted(images, texts, *rest):
-        blocks.append((len(images), len(texts)))
-        return late_scores(images, texts, *rest)
+    def counted(images, words, mask):
+        blocks.append((len(images), len(words)))
+        return late_scores(images, words, mask)
 
     late_scores = late._scores
     monkeypatch.setattr(late, "_scores", counted)
     late_interaction(torch.randn(64, 49, 8), torch.randn(40, 16, 8), max_bytes=1 << 20)
-    assert max(4 * n * 49 * m * 16 for n, m in blocks) <= 1 << 20
-    assert sum(n * m for n, m in blocks) == 64 * 40
+    assert max(4 * n * 49 * words for n, words in blocks) <= 1 << 20
+    assert sum(n * words for n, words in blocks) == 64 * 40 * 16
 
 
 @pytest.mark.parametrize(
@@ -125,6 +160,7 @@ def test_blocks_stay_within_the_budget_and_cover_everything(monkeypatch):
         (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"text_mask": torch.zeros(1, 2).bool()}, "in text 0 nothing counts"),
         (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"max_over": "words"}, "max_over='words'"),
         (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"max_bytes": 0}, "max_bytes=0"),
+        (torch.ones(1, 2, 2), torch.ones(1, 2, 2), {"dtype": torch.float16}, r"dtype=torch\.float16"),
     ],
 )
 def test_bad_input_is_named(images, texts, options, message):

@@ -25,6 +25,8 @@ from workbench.matching.rules import RULES as RULES
 from workbench.matching.rules import Rule as Rule
 from workbench.matching.rules import rules_table as rules_table
 from workbench.matching.rules import score as score
+from workbench.matching.search import TopK as TopK
+from workbench.matching.search import late_top_k as late_top_k
 from workbench.matching.structure import structure_guided as structure_guided
 from workbench.matching.transport import transport_plan as transport_plan
 from workbench.matching.transport import transport_scores as transport_scores

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -27,8 +27,18 @@ def in_blocks(
 
 
 def _block(images: int, texts: int, bytes_per_pair: int, max_bytes: int) -> tuple[int, int]:
-    if max_bytes < 1:
-        raise ValueError(f"max_bytes={max_bytes}; give the bytes that a block of cosines may take")
+    check_bytes(max_bytes)
     pairs = max(max_bytes // bytes_per_pair, 1)
     columns = min(texts, pairs)
     return max(pairs // columns, 1), columns
+
+
+def slices(length: int, size: int) -> Iterator[slice]:
+    """`length` things, `size` at a time, one at least."""
+    size = max(size, 1)
+    return (slice(start, start + size) for start in range(0, length, size))
+
+
+def check_bytes(max_bytes: int) -> None:
+    if max_bytes < 1:
+        raise ValueError(f"max_bytes={max_bytes}; give the bytes that a block of cosines may take")

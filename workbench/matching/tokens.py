@@ -29,7 +29,8 @@ def checked_mask(side: str, tokens: Tensor, mask: Tensor | None) -> Tensor:
     letters = "(N, P, d)" if side == "image" else "(M, T, d)"
     if tokens.ndim != 3 or 0 in tokens.shape:
         raise ValueError(f"{side} tokens {tuple(tokens.shape)} must be {letters}, nothing empty")
-    if not torch.isfinite(tokens).all():
+    # Least and largest are NaN or infinite where anything is; isfinite would stand in memory beside the tokens, twice.
+    if not torch.isfinite(torch.stack(tokens.detach().aminmax())).all():
         raise ValueError(f"{side} tokens hold NaN or infinity; a model gave a broken feature, check its inputs")
     if mask is None:
         return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
