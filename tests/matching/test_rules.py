@@ -440,3 +440,10 @@ def test_nan_and_empty_masks_are_refused(world, rule):
     world.image.tokens[0, 0, 0] = world.image.post[0, 0] = world.regions.tokens[0, 0, 0] = torch.nan
     with pytest.raises(ValueError, match="NaN"):
         world.score(rule)
+
+
+@pytest.mark.parametrize("rule", ["late", "late_tokens", "late_eos", "segments"])
+def test_late_interaction_in_half_precision_is_near(world, rule):
+    whole = world.score(rule)
+    assert torch.allclose(world.score(rule, dtype=torch.bfloat16), whole, atol=0.02)
+    assert not torch.equal(world.score(rule, dtype=torch.bfloat16), whole)

@@ -21,6 +21,7 @@ from workbench.matching.transport import transport_scores
 from workbench.records import Record, Table
 
 _TOKENS = "image_mask", "max_bytes"  # options of whatever compares patches
+_LATE = (*_TOKENS, "dtype")
 _MADE_BY = {
     "crops": (Regions, "matching.crop_features(model, pictures)"),
     "segments": (Segments, "matching.segment_features(model, captions)"),
@@ -150,7 +151,7 @@ RULES: dict[str, Rule] = {
             "(1/T) Σ_j max_i ⟨p_i, w_j⟩",
             "FILIP, arXiv 2111.07783, eq. 5; ColBERT, arXiv 2004.12832",
             partial(given.of_tokens, late_interaction),
-            _TOKENS,
+            _LATE,
         ),
         Rule(
             "late_tokens",
@@ -160,7 +161,7 @@ RULES: dict[str, Rule] = {
             "(1/P) Σ_i max_j ⟨p_i, w_j⟩",
             "FILIP, arXiv 2111.07783, eq. 4",
             partial(given.of_tokens, partial(late_interaction, max_over="tokens")),
-            _TOKENS,
+            _LATE,
         ),
         Rule(
             "late_eos",
@@ -170,7 +171,7 @@ RULES: dict[str, Rule] = {
             "late over w_1 … w_T and t",
             "FILIP, arXiv 2111.07783, with the end-of-text token, which a CLIP pools",
             given.with_caption,
-            _TOKENS,
+            _LATE,
         ),
         Rule(
             "segments",
@@ -180,7 +181,7 @@ RULES: dict[str, Rule] = {
             "(1/K) Σ_k max_i ⟨p_i, g_k⟩",
             "control of arXiv 2506.09691: are crops needed?",
             partial(given.of_tokens, late_interaction),
-            _TOKENS,
+            _LATE,
         ),
         Rule(
             "crops",
