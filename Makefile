@@ -67,6 +67,7 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.self_supervised
 	$(BIN)/python -m recipes.measure_alignability
 	$(BIN)/python -m recipes.measure_sail
+	$(BIN)/python -m recipes.measure_rules_photos
 	$(BIN)/python -m recipes.pair_heads
 	$(BIN)/python -m recipes.scenes_card
 	$(BIN)/python -m recipes.cards

@@ -6,12 +6,16 @@ import numpy as np
 import pytest
 
 from recipes import pair_claims
-from recipes.pair_heads import BUDGETS, SYSTEMS
-from workbench.claims import Claim
+from recipes.files import sha256
+from recipes.pair_heads import BUDGETS, RESULT, SYSTEMS, digests
+from workbench.claims import Claim, Ledger
 from workbench.data.scenes import CATEGORIES
 from workbench.evaluation import paired_difference
+from workbench.fine_grained import measured_heads
 from workbench.fine_grained.heads import learned_scores
+from workbench.paths import assets
 
+FILE = assets() / "results" / RESULT
 SETS = (pair_claims.HOME, pair_claims.HELD, pair_claims.AWAY)
 N, FEWER = 40, 10
 SHARE = {"cosine": 0.1, "crops": 0.6, "local": 0.4, "global": 0.2, "fine-tuned": 0.8}
@@ -83,7 +87,7 @@ def test_the_record_reads_what_was_stored(found):
     heads = learned_scores(rows)
     assert heads.budgets == list(BUDGETS)
     points = heads.points("equal time")
-    assert list(points) == [*SYSTEMS, "cosine", "crops"]
+    assert list(points) == ["cosine", "crops", *SYSTEMS]
     home, away = points["local"]
     assert home.mean == rows["trained"]["equal time"]["local"]["sets"][pair_claims.HOME]["all"]["group"]["mean"]
     assert away.n == N * len(CATEGORIES)
@@ -96,3 +100,31 @@ def test_the_record_reads_what_was_stored(found):
         heads.points("equal cost")
     with pytest.raises(ValueError, match="no difference 'local − DCLM'"):
         heads.gains("local − DCLM", budget="equal steps")
+
+
+# What is stored ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def stored():
+    return json.loads(FILE.read_text(encoding="utf-8"))
+
+
+def test_numbers_are_of_the_scripts_that_stand_here(stored):
+    known = {**digests(), "pair_claims.py": sha256(FILE.parents[2] / "recipes" / "pair_claims.py")}
+    assert stored["digests"] == known, "run `python -m recipes.pair_heads`"
+
+
+def test_claims_follow_from_the_rows_and_verdicts_from_the_claims(stored):
+    assert json.loads(json.dumps(pair_claims.claims(stored["rows"]))) == stored["claims"]
+    assert [each.verdict for each in Ledger.stored(FILE).claims] == [each["verdict"] for each in stored["claims"]]
+
+
+def test_without_its_pictures_a_transformer_learns_no_quads():
+    """The control of captions that give themselves away: here both captions of a quad have the same words."""
+    found = measured_heads().blind[pair_claims.HOME][pair_claims.EVERY]
+    assert found["group"].low < 1 / 6
+    assert (
+        found["group"].mean
+        < measured_heads().scores["equal steps"]["local"][pair_claims.HOME][pair_claims.EVERY]["group"].mean
+    )

@@ -14,8 +14,9 @@ from workbench.claims import Ledger
 from workbench.controlled import measured_curve
 from workbench.data.scenes import CATEGORIES, quads
 from workbench.evaluation import group_scores
-from workbench.fine_grained import CONTROLS, RESULT, SCORERS, measured_costs, measured_diagnostic
+from workbench.fine_grained import CONTROLS, FREE, RESULT, SCORERS, measured_costs, measured_diagnostic
 from workbench.fine_grained.diagnostic import tied
+from workbench.matching import RULES
 from workbench.models.registry import load_model
 from workbench.paths import assets
 from workbench.plots import crop_costs, curve, interaction, intervals
@@ -290,3 +291,21 @@ def test_the_curve_is_that_of_the_other_recipe():
         for (_, category, rule), groups in scores.groups.items():
             own = found[step][category, {"boxes": "crops, true boxes"}.get(rule, rule)]["group"][0]
             assert own == pytest.approx(groups.group, abs=0.011), (step, category, rule)
+
+
+def test_the_readme_says_what_is_stored():
+    written = (FILE.parents[2] / "README.md").read_text(encoding="utf-8")
+    groups = {key[1:]: each for key, each in measured_diagnostic().at().groups.items()}
+    percent = {
+        scorer: [f"{100 * groups[c, scorer].group:.1f} %" for c in ("Colour", "Material")]
+        for scorer in ("global", "crops")
+    }
+    assert f"{percent['global'][0]} of Colour quads and {percent['global'][1]} of Material's" in written
+    assert f"on the same frozen weights, {percent['crops'][0]} and {percent['crops'][1]}" in written
+    patches = [scorer for scorer in FREE if "tokens" in RULES[scorer].image]
+    most = max(each.group for (_, scorer), each in groups.items() if scorer in patches)
+    assert f"at most {100 * most:.1f} %" in written
+    assert (
+        f"{100 * groups['Colour', 'global'].interaction_sign:.1f} % of Colour quads, more than crops score" in written
+    )
+    assert groups["Colour", "global"].interaction_sign > groups["Colour", "crops"].group

@@ -37,7 +37,7 @@ class LearnedScores(Record):
 
     def points(self, budget: str, category: str = EVERY, *, away: str = AWAY) -> dict[str, tuple[Interval, Interval]]:
         """name → group score at home and away: what `plots.transfer` draws. Raises ValueError for what was not measured."""
-        every = {**_of(self.scores, budget, "budget"), **self.frozen}
+        every = {**self.frozen, **_of(self.scores, budget, "budget")}
         return {
             name: tuple(_of(_of(sets, which, "set"), category, "category")["group"] for which in (HOME, away))
             for name, sets in every.items()

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 MAX_CAPTION = 2000
 CENTRES = 4  # other pictures that a centred rule takes the mean find of
 _KEPT_TEXTS = 200
-_BATCH = 16  # crops at a time: more were no faster on a CPU
 
 
 @dataclass(frozen=True)
@@ -187,7 +186,7 @@ class SegmentedPictures:
     def _regions(self, picture: Picture, grid: str) -> Regions:
         key = id(picture), grid
         if key not in self._crops:
-            options = {"grid": grid, "batch_size": _BATCH, "store": self.store}
+            options = {"grid": grid, "store": self.store}
             self._crops[key] = crop_features(self.model, picture.image, **options)
         return self._crops[key]
 
