@@ -14,6 +14,12 @@ def test_tables_align_and_escape():
     assert table.html().count('scope="row"') == 2
 
 
+def test_a_table_shows_itself():
+    table = Table("<caption>", ("what",), (("a",),))
+    assert str(table) == table.text()
+    assert table._repr_mimebundle_() == {"text/plain": table.text(), "text/html": table.html()}
+
+
 def test_a_row_of_another_length():
     with pytest.raises(ValueError, match="has 1 cells"):
         Table("t", ("a", "b"), (("x",),))

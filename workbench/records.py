@@ -31,6 +31,12 @@ class Table:
         body = "".join(f"<tr>{_html_row(row)}</tr>" for row in self.rows)
         return f"<table><caption>{escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
+        return {"text/plain": self.text(), "text/html": self.html()}
+
 
 def _html_row(row: tuple[str, ...]) -> str:
     first, *rest = row
@@ -48,8 +54,7 @@ class Record:
         return self.table().text()
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
-        table = self.table()
-        return {"text/plain": table.text(), "text/html": table.html()}
+        return self.table()._repr_mimebundle_()
 
 
 def rounded(value: float, digits: int = 2) -> str:

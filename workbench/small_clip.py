@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,10 +75,22 @@ def _fresh(folder: Path, seed: int) -> tuple[nn.Module, Callable, dict]:
     import open_clip
 
     torch.manual_seed(seed)
-    model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
+    with _without_warnings():  # that there are no weights yet
+        model = open_clip.create_model(f"local-dir:{folder}", load_weights=False)
     configuration = json.loads((folder / CONFIGURATION[0]).read_text(encoding="utf-8"))
     preprocess = {"side": configuration["model_cfg"]["vision_cfg"]["image_size"], **configuration["preprocess_cfg"]}
     return model.train(), open_clip.get_tokenizer(f"local-dir:{folder}"), preprocess
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
 
 
 def _pixels(scenes: Sequence[Scene], preprocess: dict) -> Tensor:

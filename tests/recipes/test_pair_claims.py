@@ -128,3 +128,16 @@ def test_without_its_pictures_a_transformer_learns_no_quads():
         found["group"].mean
         < measured_heads().scores["equal steps"]["local"][pair_claims.HOME][pair_claims.EVERY]["group"].mean
     )
+
+
+def test_the_readme_says_what_is_stored():
+    written = (FILE.parents[2] / "README.md").read_text(encoding="utf-8")
+    gains = measured_heads().gains("local − global", budget="equal steps")["local − global"]
+    home, away = (
+        [100 * x for x in (each.mean, each.low, each.high)] for each in (gains["domain A"], gains["domain B"])
+    )
+    assert "by {:.1f} [{:.1f}, {:.1f}] points and loses".format(*home) in written
+    assert f"by {-away[0]:.1f} [{-away[2]:.1f}, {-away[1]:.1f}] in another" in written
+    points = {name: away.mean for name, (_, away) in measured_heads().points("equal steps").items()}
+    assert max(points, key=points.get) == "fine-tuned"
+    assert f"keep most ({100 * points['fine-tuned']:.1f} %)" in written

@@ -28,8 +28,8 @@ class TrainingPanel(Shell):
         self.box = W.VBox([W.Box([self.figure], layout=W.Layout(overflow="auto")), self.status, self.summary])
         self.say(f"{title}: no step taken yet")
 
-    def __call__(self, step: int, losses: Sequence[float], recall: float | None) -> None:
-        """What `align` tells after `step` steps."""
+    def __call__(self, step: int, losses: Sequence[float], recall: float | None = None) -> None:
+        """What `align` tells after `step` steps; trainings without a validation tell steps and losses."""
         self.losses = list(losses)
         if recall is not None:
             self.recalls = [each for each in self.recalls if each[0] < step] + [(step, recall)]

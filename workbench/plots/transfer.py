@@ -95,7 +95,7 @@ def _marker(point: dict, name: str, first: bool) -> go.Scatter:
         name=name,
         legendgroup=name,
         showlegend=first,
-        marker={"symbol": SYMBOLS[k], "color": theme.COLOURS[k], "size": 11, "line": {"width": 1, "color": "white"}},
+        marker={"symbol": SYMBOLS[k], "color": theme.COLOURS[k], "size": 11, "line": {"width": 1, "color": theme.GREY}},
         customdata=[point["n"]],
         hovertemplate=f"{name}: %{{x:.1f}} at home, %{{y:.1f}} away<br>n %{{customdata[0]}}, %{{customdata[1]}}<extra></extra>",
     )
