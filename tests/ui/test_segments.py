@@ -66,6 +66,7 @@ def test_pieces_and_their_regions(lab_page, segments_notebook, keep_picture):
         page.keyboard.press(key)
     expect(large(page)).to_contain_text("A3 “")
     assert page.locator(".jupyter-widgets figure img").get_attribute("alt")
+    page.mouse.move(0, 0)  # no cell's hover text in the picture
     page.wait_for_timeout(500)
     keep_picture(page.locator(".jp-OutputArea-child", has=matrix(page)).last, "segments_panel.png")
 
