@@ -6,7 +6,6 @@ import torch.nn.functional as F
 
 from workbench.matching import late_interaction, late_top_k, search
 
-SCREENS = "bfloat16", "subspace"
 DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here"))]
 
 
@@ -35,12 +34,11 @@ def by_loop(images, texts, text_mask, image_mask):
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("query", ["image", "text"])
-@pytest.mark.parametrize("screen", SCREENS)
-def test_equals_every_pair_scored_to_the_bit(tokens, screen, query, device):
+def test_equals_every_pair_scored_to_the_bit(tokens, query, device):
     images, texts, text_mask, image_mask = (x.to(device) for x in tokens)
     options = {"image_mask": image_mask, "k": 7, "query": query}
-    found = late_top_k(images, texts, text_mask, screen=screen, **options)
-    every = late_top_k(images, texts, text_mask, screen="none", **options)
+    found = late_top_k(images, texts, text_mask, **options)
+    every = late_top_k(images, texts, text_mask, screen=False, **options)
     assert torch.equal(found.indices, every.indices)
     assert torch.equal(found.scores, every.scores)
     assert found.share_scored < 0.7 < every.share_scored == 1
@@ -57,7 +55,7 @@ def test_equals_the_loop(tokens, query):
     assert found.scores.dtype == torch.float32
 
 
-@pytest.mark.parametrize("screen", [*SCREENS, "none"])
+@pytest.mark.parametrize("screen", [True, False])
 def test_of_equal_scores_the_lower_index_comes_first(tokens, screen):
     images, texts, text_mask, _ = tokens
     twice = torch.cat([texts[:20], texts[:20]]), torch.cat([text_mask[:20], text_mask[:20]])
@@ -67,17 +65,15 @@ def test_of_equal_scores_the_lower_index_comes_first(tokens, screen):
     assert (found.indices[:, 8] < 20).all()
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_constant_features_rule_out_nothing_and_keep_the_order(screen):
-    found = late_top_k(torch.ones(2, 3, 8), torch.ones(12, 2, 8), k=5, screen=screen)
+def test_constant_features_rule_out_nothing_and_keep_the_order():
+    found = late_top_k(torch.ones(2, 3, 8), torch.ones(12, 2, 8), k=5)
     assert found.share_scored == 1
     assert found.indices.tolist() == [[0, 1, 2, 3, 4]] * 2
 
 
-@pytest.mark.parametrize("screen", SCREENS)
-def test_masked_parts_never_win(tokens, screen):
+def test_masked_parts_never_win(tokens):
     images, texts, text_mask, image_mask = tokens
-    options = {"image_mask": image_mask, "screen": screen, "k": 3}
+    options = {"image_mask": image_mask, "k": 3}
     before = late_top_k(images, texts, text_mask, **options)
     images, texts = images.clone(), texts.clone()
     images[~image_mask] = 1e3 * texts[0, 0]  # would match the first caption's first token
@@ -88,14 +84,13 @@ def test_masked_parts_never_win(tokens, screen):
 
 
 @pytest.mark.parametrize("scale", [1, 1e-3])
-@pytest.mark.parametrize("screen", SCREENS)
 @pytest.mark.parametrize("width", [1, 3, 32, 200])
-def test_bounds_are_bounds(screen, width, scale):
+def test_bounds_are_bounds(width, scale):
     """Also where tokens nearly agree, so that rounding decides, and in fewer dimensions than four."""
     generator = torch.Generator().manual_seed(width)
     images, texts = (torch.ones(width) + scale * torch.randn(20, 5, width, generator=generator) for _ in range(2))
     masks = torch.ones(20, 5, dtype=torch.bool), torch.ones(20, 5, dtype=torch.bool)
-    upper = search._UPPER[screen](images, texts, *masks, 1 << 20)
+    upper = search._upper(images, texts, *masks, 1 << 20)
     assert (upper.double() >= by_loop(images, texts, *masks)).all()
 
 
@@ -116,7 +111,6 @@ def test_without_masks_and_with_all_asked_for(tokens):
         ({"k": 2.5}, r"k=2\.5"),
         ({"k": True}, "k=True"),
         ({"query": "patches"}, "query='patches'; choose 'image'"),
-        ({"screen": "fast"}, "screen='fast'; choose one of bfloat16, subspace, none"),
         ({"max_bytes": 0}, "max_bytes=0"),
     ],
 )

@@ -35,32 +35,28 @@ def late_top_k(
     image_mask: Tensor | None = None,
     k: int = 10,
     query: Literal["image", "text"] = "image",
-    screen: Literal["bfloat16", "subspace", "none"] = "bfloat16",
+    screen: bool = True,
     max_bytes: int = MAX_BYTES,
 ) -> TopK:
     """The k largest of `late_interaction` (best patch of each token, averaged) for each image, or for each text: exact.
 
     Every pair gets an upper bound u of its score s, the k pairs with the largest u of a query are scored, and then those
     whose u reaches the k-th best of these: no other pair can be among the first k. Scores are summed in float64 and rounded
-    once, so that they do not depend on which pairs are scored: indices and scores are those of "none", which scores all.
-    With unit vectors p and t:
+    once, so that they do not depend on which pairs are scored: `screen=False` scores all, and finds the same.
 
-    "bfloat16": p̂ = p − e and t̂ = t − f are p and t rounded. ⟨p, t⟩ = ⟨p̂, t̂⟩ + ⟨p̂, f⟩ + ⟨e, t⟩ ≤ ⟨p̂, t̂⟩ + (1 + |e|) |f| + |e|
-    by Cauchy–Schwarz; so are the maxima over p, with the largest |e|, and the means over t, with the mean |f|. All products
-    are made, in bfloat16: it saves where the processor is fast at that, with any features.
-    "subspace": Q holds the d/4 leading eigenvectors of the tokens' second moment as columns, p' = p − QQᵀp. ⟨p, t⟩ = ⟨Qᵀp, Qᵀt⟩
-    + ⟨p', t'⟩ ≤ ⟨[Qᵀp; |p'|], [Qᵀt; |t'|]⟩. It costs (d/4 + 1)/d of all products, and rules out nothing where the features use
-    all directions alike.
-
-    Both add what rounding may do. Bounds and scores (images, texts) and the texts, normalised, stand in memory whole. Raises
-    ValueError for k below 1 or above what there is to be found, another `query` or `screen`, and as `late_interaction` does.
+    u is the score of tokens rounded to bfloat16, and what rounding may have taken. With unit vectors p̂ = p − e and t̂ = t − f:
+    ⟨p, t⟩ = ⟨p̂, t̂⟩ + ⟨p̂, f⟩ + ⟨e, t⟩ ≤ ⟨p̂, t̂⟩ + (1 + |e|) |f| + |e| by Cauchy–Schwarz; so are the maxima over p, with the
+    largest |e|, and the means over t, with the mean |f|; and some for the rounding of sums. The trap: all products are made
+    once, in bfloat16, so it saves time only where a processor is much faster at these. Bounds and scores (images, texts) and
+    the texts, normalised, stand in memory whole. Raises ValueError for k below 1 or above what there is to be found, another
+    `query`, and as `late_interaction` does.
     """
     image_mask = checked_mask("image", image_tokens, image_mask)
     text_mask = checked_mask("text", text_tokens, text_mask)
     check_width(image_tokens, text_tokens)
-    _check_options(k, query, screen, len(text_tokens) if query == "image" else len(image_tokens))
+    _check_options(k, query, len(text_tokens) if query == "image" else len(image_tokens))
     check_bytes(max_bytes)
-    upper = _UPPER[screen](image_tokens, text_tokens, text_mask, image_mask, max_bytes)
+    upper = (_upper if screen else _nothing)(image_tokens, text_tokens, text_mask, image_mask, max_bytes)
     score = _scorer(image_tokens, text_tokens, image_mask, text_mask)
     side = 1 if query == "image" else 0
     scores = torch.full_like(upper, -torch.inf)
@@ -72,19 +68,17 @@ def late_top_k(
     return TopK(*_largest(scores if query == "image" else scores.T, k), float((first | rest).double().mean()))
 
 
-def _check_options(k: int, query: str, screen: str, there: int) -> None:
+def _check_options(k: int, query: str, there: int) -> None:
     if query not in ("image", "text"):
         raise ValueError(
             f"query={query!r}; choose 'image' (the best texts of each) or 'text' (the best images of each)"
         )
-    if screen not in _UPPER:
-        raise ValueError(f"screen={screen!r}; choose one of {', '.join(_UPPER)}")
     if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= there:
         what = "texts" if query == "image" else "images"
         raise ValueError(f"k={k!r}; give a whole number from 1 to {there}, as there are {there} {what}")
 
 
-def _rounded(images: Tensor, texts: Tensor, text_mask: Tensor, image_mask: Tensor, max_bytes: int) -> Tensor:
+def _upper(images: Tensor, texts: Tensor, text_mask: Tensor, image_mask: Tensor, max_bytes: int) -> Tensor:
     """Upper bounds (N, M) from tokens rounded to bfloat16."""
     scores = late_interaction(
         images, texts, text_mask, image_mask=image_mask, max_bytes=max_bytes, dtype=torch.bfloat16
@@ -99,28 +93,6 @@ def _rounding_error(tokens: Tensor) -> Tensor:
     return (tokens - tokens.bfloat16()).norm(dim=-1)
 
 
-def _projected(images: Tensor, texts: Tensor, text_mask: Tensor, image_mask: Tensor, max_bytes: int) -> Tensor:
-    """Upper bounds (N, M) from the leading directions of the texts, and how much of a token lies outside of them."""
-    basis = _leading(texts, text_mask)
-
-    def inside(tokens: Tensor) -> Tensor:
-        within = tokens @ basis
-        return torch.cat([within, (tokens - within @ basis.T).norm(dim=-1, keepdim=True)], -1)
-
-    sides = _by_rows(images, inside), _by_rows(texts, inside)  # of length 1 again
-    bound = late_interaction(*sides, text_mask, image_mask=image_mask, max_bytes=max_bytes)
-    return bound + _rounding(images.shape[-1])
-
-
-def _leading(texts: Tensor, text_mask: Tensor) -> Tensor:
-    d = texts.shape[-1]
-    moment = texts.new_zeros(d, d, dtype=torch.float32)
-    for some in slices(len(texts), ROWS):
-        counting = unit(texts[some][text_mask[some]]).float()
-        moment += counting.T @ counting
-    return torch.linalg.eigh(moment.double()).eigenvectors[:, -max(d // 4, 1) :].float()
-
-
 def _rounding(d: int) -> float:
     """Twice what a float32 sum of d products of unit vectors may be off, and some for the rest."""
     return (d + 16) * 2.0**-23
@@ -128,9 +100,6 @@ def _rounding(d: int) -> float:
 
 def _nothing(images: Tensor, texts: Tensor, *_) -> Tensor:
     return torch.full((len(images), len(texts)), torch.inf, device=images.device)
-
-
-_UPPER: dict[str, Callable[..., Tensor]] = {"bfloat16": _rounded, "subspace": _projected, "none": _nothing}
 
 
 def _by_rows(tokens: Tensor, form: Callable[[Tensor], Tensor]) -> Tensor:
