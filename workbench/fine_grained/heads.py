@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from workbench import paths
 from workbench.evaluation.statistics import Interval, percent
+from workbench.fine_grained.reading import intervals, one_of, stored_result
 from workbench.records import Record, Table
 
 HEADS = "pair_heads.json"
@@ -37,30 +36,30 @@ class LearnedScores(Record):
 
     def points(self, budget: str, category: str = EVERY, *, away: str = AWAY) -> dict[str, tuple[Interval, Interval]]:
         """name → group score at home and away: what `plots.transfer` draws. Raises ValueError for what was not measured."""
-        every = {**self.frozen, **_of(self.scores, budget, "budget")}
+        every = {**self.frozen, **one_of(self.scores, budget, "budget")}
         return {
-            name: tuple(_of(_of(sets, which, "set"), category, "category")["group"] for which in (HOME, away))
+            name: tuple(one_of(one_of(sets, which, "set"), category, "category")["group"] for which in (HOME, away))
             for name, sets in every.items()
         }
 
     def gains(self, *what: str, budget: str, category: str = EVERY) -> dict[str, dict[str, Interval]]:
         """Differences of group scores by what they compare and set, for `plots.intervals`. Raises ValueError as `points`."""
-        there = _of(self.differences, budget, "budget")
+        there = one_of(self.differences, budget, "budget")
         return {
-            name: {which: each[category] for which, each in _of(there, name, "difference").items()} for name in what
+            name: {which: each[category] for which, each in one_of(there, name, "difference").items()} for name in what
         }
 
     def shortlist(self, budget: str) -> dict[str, dict[int, tuple[Interval, ...]]]:
         """Head → length of the shortlist → R@1 of captions after re-ranking, by seed: what `plots.shortlist` draws."""
         return {
-            head: {int(k): tuple(_interval(each["at"][k]["recall"]) for each in seeds) for k in seeds[0]["at"]}
-            for head, seeds in _of(self.shortlists, budget, "budget").items()
+            head: {int(k): tuple(intervals(each["at"][k]["recall"]) for each in seeds) for k in seeds[0]["at"]}
+            for head, seeds in one_of(self.shortlists, budget, "budget").items()
         }
 
     def reached(self, budget: str) -> dict[int, tuple[Interval, ...]]:
         """Length of the shortlist → share of captions whose picture is on it, by seed: what no order of it can exceed."""
-        first = next(iter(_of(self.shortlists, budget, "budget").values()))
-        return {int(k): tuple(_interval(each["at"][k]["reached"]) for each in first) for k in first[0]["at"]}
+        first = next(iter(one_of(self.shortlists, budget, "budget").values()))
+        return {int(k): tuple(intervals(each["at"][k]["reached"]) for each in first) for k in first[0]["at"]}
 
     def table(self) -> Table:
         """Group scores of all categories by system, budget and set, beside weights, steps and seconds."""
@@ -75,7 +74,7 @@ class LearnedScores(Record):
 
 def measured_heads() -> LearnedScores:
     """What `recipes/pair_heads.py` stored."""
-    return learned_scores(json.loads((paths.assets() / "results" / HEADS).read_text(encoding="utf-8"))["rows"])
+    return learned_scores(stored_result(HEADS)["rows"])
 
 
 def learned_scores(rows: Mapping) -> LearnedScores:
@@ -89,22 +88,13 @@ def learned_scores(rows: Mapping) -> LearnedScores:
         }
 
     return LearnedScores(
-        every(lambda each: _intervals(each["sets"])),
-        {name: _intervals(sets) for name, sets in rows["frozen"].items()},
-        {budget: _intervals(each) for budget, each in rows["differences"].items()},
+        every(lambda each: intervals(each["sets"])),
+        {name: intervals(sets) for name, sets in rows["frozen"].items()},
+        {budget: intervals(each) for budget, each in rows["differences"].items()},
         every(lambda each: {fact: each[fact] for fact in ("parameters", "steps", "seconds", "loss")}),
         every(lambda each: each["two_stage"], has="two_stage"),
-        _intervals(rows["blind"]),
+        intervals(rows["blind"]),
     )
-
-
-def _intervals(found: Mapping):
-    """The same nesting, with intervals where their numbers stand."""
-    return _interval(found) if "low" in found else {name: _intervals(each) for name, each in found.items()}
-
-
-def _interval(row: Mapping) -> Interval:
-    return Interval(*(row[key] for key in ("mean", "low", "high", "n")))
 
 
 def _cells(sets: Mapping) -> tuple[str, ...]:
@@ -115,9 +105,3 @@ def _cells(sets: Mapping) -> tuple[str, ...]:
 def _cost(facts: Mapping[str, Sequence[float]]) -> tuple[str, str, str]:
     steps, seconds = (" / ".join(f"{each:.0f}" for each in facts[name]) for name in ("steps", "seconds"))
     return f"{facts['parameters'][0]:,}", steps, seconds
-
-
-def _of(there: Mapping, key, what: str):
-    if key not in there:
-        raise ValueError(f"no {what} {key!r}; there are {', '.join(map(str, there))}")
-    return there[key]

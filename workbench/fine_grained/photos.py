@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workbench import paths
 from workbench.controlled import ControlledScores
 from workbench.evaluation.composition import Groups
 from workbench.evaluation.statistics import Interval, percent
 from workbench.fine_grained.diagnostic import SCORERS
-from workbench.fine_grained.stored import CONTROL, _groups, _interval, _interval_of, _of
+from workbench.fine_grained.reading import groups_of, intervals, one_of, stored_result
+from workbench.fine_grained.stored import CONTROL
 from workbench.records import Record, Table
 
 RESULT = "fine_grained_photos.json"
@@ -39,17 +38,13 @@ class PhotoDiagnostic(Record):
         """The scores of some scorers, as figures take them. Raises ValueError for an unknown one."""
         there = dict.fromkeys(scorer for _, _, scorer in self.scores.groups)
         for name in scorers:
-            _of(there, name, "scorer")
+            one_of(there, name, "scorer")
         (model,) = {model for model, _, _ in self.scores.groups}
         return ControlledScores({(model, c, name): self._at(c, name) for c in self.categories for name in scorers})
 
     def panels(self, scorers: Sequence[str] = ("global", "crops"), score: str = "group") -> dict[str, dict]:
         """By scorer, then by category: what `plots.intervals` draws. Raises ValueError as `some`, and for another score."""
-        self.some(scorers)
-        return {
-            name: {category: _interval_of(self._at(category, name), score) for category in self.categories}
-            for name in scorers
-        }
+        return self.some(scorers).panels(scorers, score)
 
     def ways(self, scorers: Sequence[str] = ("global", "crops")) -> dict[str, dict]:
         """By scorer, then by category and direction, for `plots.intervals`."""
@@ -65,7 +60,7 @@ class PhotoDiagnostic(Record):
 
     def gains(self, *what: str) -> dict[str, dict[str, Interval]]:
         """Differences by what they compare and category, for `plots.intervals`. Raises ValueError for what was not compared."""
-        return {each: dict(_of(self.differences, each, "difference")) for each in what}
+        return {each: dict(one_of(self.differences, each, "difference")) for each in what}
 
     def table(self) -> Table:
         """Every rule without a head: group scores by category, chance 16.7."""
@@ -92,16 +87,12 @@ class PhotoDiagnostic(Record):
 
 def measured_photos() -> PhotoDiagnostic:
     """What `recipes/measure_rules_photos.py` stored."""
-    stored = json.loads((paths.assets() / "results" / RESULT).read_text(encoding="utf-8"))
+    stored = stored_result(RESULT)
     (model,), rows = stored["weights"], stored["rows"]
     scores = {
-        (model, category, scorer): _groups(found, row["n"])
+        (model, category, scorer): groups_of(found, row["n"])
         for category, row in rows["scores"].items()
         for scorer, found in row["scorers"].items()
     }
-    differences = {what: {c: _interval(x) for c, x in each.items()} for what, each in rows["differences"].items()}
-    named = {
-        category: {r: {what: _interval(x) for what, x in each.items()} for r, each in readings.items()}
-        for category, readings in rows["named"].items()
-    }
+    differences, named = (intervals(rows[name]) for name in ("differences", "named"))
     return PhotoDiagnostic(ControlledScores(scores), differences, named)

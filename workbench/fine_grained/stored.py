@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from workbench import paths
 from workbench.controlled import ControlledScores
 from workbench.evaluation.composition import Groups
 from workbench.evaluation.statistics import Interval, percent
 from workbench.fine_grained.diagnostic import SCORERS
+from workbench.fine_grained.reading import groups_of, intervals, one_of, stored_result
 from workbench.records import Record, Table
 
 RESULT = "fine_grained.json"
@@ -38,12 +37,12 @@ class Diagnostic(Record):
 
     def at(self, step: int = AT, which: str = TRAINED) -> ControlledScores:
         """All scorers after so many steps. Raises ValueError for a set or step that was not measured."""
-        return _of(_of(self.scores, which, "set"), step, f"step of {which!r}")
+        return one_of(one_of(self.scores, which, "set"), step, f"step of {which!r}")
 
     def curve(self, scorers: Sequence[str] = SHOWN, which: str = TRAINED) -> list[tuple[int, ControlledScores]]:
         """(steps, scores) of some scorers along training: what `plots.curve` draws. Raises ValueError as `at`, and for an
         unknown scorer."""
-        steps = sorted(_of(self.scores, which, "set"))
+        steps = sorted(one_of(self.scores, which, "set"))
         return [(step, ControlledScores(self._some(step, which, scorers))) for step in steps]
 
     def panels(
@@ -64,19 +63,19 @@ class Diagnostic(Record):
         found: dict = {name: {} for name in scorers}
         for (_, category, scorer), groups in self._some(step, which, scorers).items():
             for score in ("image_to_text", "text_to_image"):
-                found[scorer][f"{category}, {score.replace('_', ' ')}"] = _interval_of(groups, score)
+                found[scorer][f"{category}, {score.replace('_', ' ')}"] = groups.interval(score)
         return found
 
     def gains(self, *what: str, step: int = AT, which: str = TRAINED) -> dict[str, dict[str, Interval]]:
         """Differences by what they compare and category, for `plots.intervals`. Raises ValueError for what was not compared."""
-        there = _of(_of(self.differences, which, "set"), step, f"step of {which!r}")
-        return {each: dict(_of(there, each, "difference")) for each in what}
+        there = one_of(one_of(self.differences, which, "set"), step, f"step of {which!r}")
+        return {each: dict(one_of(there, each, "difference")) for each in what}
 
     def _some(self, step: int, which: str, scorers: Sequence[str]) -> dict[tuple[str, str, str], Groups]:
         found = self.at(step, which).groups
         there = dict.fromkeys(scorer for _, _, scorer in found)
         for name in scorers:
-            _of(there, name, "scorer")
+            one_of(there, name, "scorer")
         categories = dict.fromkeys(category for _, category, _ in found)
         (model,) = {model for model, _, _ in found}
         return {(model, category, name): found[model, category, name] for category in categories for name in scorers}
@@ -122,14 +121,10 @@ class CropCosts(Record):
 
 def measured_diagnostic() -> Diagnostic:
     """What `recipes/measure_rules.py` stored of rules, steps, sets and seeds."""
-    rows = _rows()
+    rows = stored_result(RESULT)["rows"]
     read = {which: {int(step): row for step, row in each.items()} for which, each in rows["scores"].items()}
     differences = {
-        which: {
-            int(step): {what: {c: _interval(x) for c, x in found.items()} for what, found in row.items()}
-            for step, row in each.items()
-        }
-        for which, each in rows["differences"].items()
+        which: {int(step): intervals(row) for step, row in each.items()} for which, each in rows["differences"].items()
     }
     return Diagnostic(
         {which: {step: _scores(row, step) for step, row in each.items()} for which, each in read.items()},
@@ -141,34 +136,24 @@ def measured_diagnostic() -> Diagnostic:
 
 def measured_costs() -> CropCosts:
     """What `recipes/measure_rules.py` stored of 1, 86 and 270 crops, and of wrong segments."""
-    rows = _rows()
+    rows = stored_result(RESULT)["rows"]
     crops = rows["crops"]
     return CropCosts(
-        {name: {c: _interval(x) for c, x in row["group"].items()} for name, row in crops.items()},
+        {name: intervals(row["group"]) for name, row in crops.items()},
         {name: row["per_picture"] for name, row in crops.items()},
         {name: tuple(row["ratio"]) for name, row in crops.items()},
-        {c: {float(share): _interval(x) for share, x in each.items()} for c, each in rows["wrong segments"].items()},
+        {c: {float(k): x for k, x in intervals(each).items()} for c, each in rows["wrong segments"].items()},
     )
-
-
-def _rows() -> dict:
-    return json.loads((paths.assets() / "results" / RESULT).read_text(encoding="utf-8"))["rows"]
 
 
 def _scores(row: Mapping, step: int) -> ControlledScores:
     return ControlledScores(
         {
-            (f"scenes-clip@{step}", category, scorer): _groups(found, row["n"])
+            (f"scenes-clip@{step}", category, scorer): groups_of(found, row["n"])
             for category, scorers in row["categories"].items()
             for scorer, found in scorers.items()
         }
     )
-
-
-def _groups(found: Mapping[str, Sequence[float]], n: int) -> Groups:
-    means = {name: entry[0] for name, entry in found.items()}
-    intervals = {name: (entry[1], entry[2]) for name, entry in found.items()}
-    return Groups(**means, n=n, intervals=intervals, tie_rates={name: entry[3] for name, entry in found.items()})
 
 
 def _seeds(row: Mapping) -> dict:
@@ -177,18 +162,3 @@ def _seeds(row: Mapping) -> dict:
         for category, scorers in row["categories"].items()
         for scorer, found in scorers.items()
     }
-
-
-def _interval(row: Mapping) -> Interval:
-    return Interval(*(row[key] for key in ("mean", "low", "high", "n")))
-
-
-def _interval_of(groups: Groups, score: str) -> Interval:
-    low, high = _of(groups.intervals, score, "score")
-    return Interval(getattr(groups, score), low, high, groups.n)
-
-
-def _of(there: Mapping, key, what: str):
-    if key not in there:
-        raise ValueError(f"no {what} {key!r}; there are {', '.join(map(str, there))}")
-    return there[key]
