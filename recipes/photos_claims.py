@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from recipes.rules_claims import AGAINST, CHANCE, EARLIER, GAIN, SIGN, TRUE, _entry, _told, bits, claim, minus
+from recipes.rules_claims import AGAINST, CHANCE, EARLIER, GAIN, OURS, SIGN, TRUE, _entry, _told, bits, claim, minus
 from workbench.claims import Claim, to_json
 from workbench.evaluation import bootstrap
 from workbench.fine_grained.photos import EXACT, EXACT_TRUE
@@ -58,7 +58,7 @@ def compared(reads: Mapping[str, dict]) -> dict:
     ways |= {
         TRUE: lambda row: right(row, "crops, true boxes") - right(row, "roi, true boxes"),
         TRUE_EXACT: lambda row: right(row, "crops, true boxes") - right(row, EXACT_TRUE),
-        SIGN: lambda row: right(row, "crops") - right(row, "global", "interaction_sign"),
+        SIGN: lambda row: gain(row, "interaction_sign"),
         GAIN: lambda row: gain(row, "text_to_image") - gain(row, "image_to_text"),
     }
     return {
@@ -96,13 +96,14 @@ def failing(rows: dict) -> list[Claim]:
             f"global cosine, group − chance, {category}",
             printed.get(category, -1),
             _from_chance(rows, category, "global"),
+            OURS if category == "Relation" else None,
         )
         for category in (LOCAL, *OTHERS)
     ]
     for category, what in ((LOCAL, "object and colour"), ("Relation", "object")):
         row = rows["named"][category]["true boxes re-encoded"][what]
         level = minus([row["mean"], row["low"], row["high"], 0, *row["by_seed"]], LEAST, row["n"])
-        found.append(_claim("A", f"true boxes named by {what}, share − 95 %, {category}", 1, level))
+        found.append(_claim("A", f"true boxes named by {what}, share − 95 %, {category}", 1, level, OURS))
     return found
 
 
@@ -126,6 +127,7 @@ def others(rows: dict) -> list[Claim]:
             f"crops, group − chance, {category}",
             round(CLIP_CROPS[category] - CHANCE, 3) if category in CLIP_CROPS else -1,
             _from_chance(rows, category, "crops"),
+            OURS if category == "Relation" else None,
         )
         for category in OTHERS
     ]

@@ -305,7 +305,7 @@ def test_the_readme_says_what_is_stored():
     patches = [scorer for scorer in FREE if "tokens" in RULES[scorer].image]
     most = max(each.group for (_, scorer), each in groups.items() if scorer in patches)
     assert f"at most {100 * most:.1f} %" in written
-    assert (
-        f"{100 * groups['Colour', 'global'].interaction_sign:.1f} % of Colour quads, more than crops score" in written
-    )
-    assert groups["Colour", "global"].interaction_sign > groups["Colour", "crops"].group
+    signs = [f"{100 * groups['Colour', scorer].interaction_sign:.1f} %" for scorer in ("global", "crops")]
+    assert f"right in {signs[0]} of Colour quads, and in {signs[1]} by crops" in written
+    elsewhere = measured_costs().group["86 at random places"]["Colour"]
+    assert f"{100 * elsewhere.mean:.1f} % of Colour with as many crops at random places" in written
