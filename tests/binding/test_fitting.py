@@ -210,6 +210,7 @@ def test_another_run_in_a_folder_is_refused(tmp_path):
         ({"steps": 1.5}, "steps=1.5"),
         ({"mismatches": -1}, "mismatches=-1"),
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"learning_rate": None}, "learning_rate=None"),
         ({"seconds": -1.0}, "seconds=-1.0"),
         ({"seconds": float("nan")}, "seconds=nan"),
         ({"optimiser": "sgd"}, "optimiser='sgd'; choose one of lion, adamw"),

@@ -56,7 +56,9 @@ class QuadConfig:
                 raise ValueError(f"{name}={value!r}; give a whole number from {least} on")
         for name in ("learning_rate", "seconds"):
             value = getattr(self, name)
-            if value is not None and not (isfinite(value) and value > 0):
+            if value is None and name == "seconds":
+                continue
+            if value is None or not (isfinite(value) and value > 0):
                 raise ValueError(f"{name}={value!r}; give a number above 0")
         if self.optimiser not in OPTIMISERS:
             raise ValueError(f"optimiser={self.optimiser!r}; choose one of {', '.join(OPTIMISERS)}")
