@@ -1,11 +1,11 @@
-"""NegCLIP's loss against constants of the public trainer and a plain float64 loop."""
+"""NegCLIP's and FSC-CLIP's losses against constants of the public trainer."""
 
 import math
 
 import pytest
 import torch
 
-from workbench.losses import clip_loss, negclip_loss
+from workbench.losses import clip_loss, hard_negative_loss, negclip_loss
 
 
 def waves(shape, a, b):
@@ -60,3 +60,122 @@ def test_bad_input_is_refused(given, error, said):
     options = {"negatives": torch.randn(4, 2, 5), "logit_scale": 10.0, **given}
     with pytest.raises(error, match=said):
         negclip_loss(torch.randn(4, 5), torch.randn(4, 5), **options)
+
+
+# FSC-CLIP ---------------------------------------------------------------------------------------------------------------
+
+ROWS = torch.tensor([[5, 3, 1, 0], [2, 2, 2, 2], [0, 4, -1, 1]], dtype=torch.float64)
+F1 = {  # (gamma, smoothing): the loss of every row
+    (0, 0): (0.1487551809, 1.3862943611, 4.0721724220),
+    (1, 0): (0.0205609308, 1.0397207708, 4.0027812622),
+    (2, 0): (0.0028419304, 0.7797905781, 3.9345725507),
+    (5, 0): (7.5046e-06, 0.3289741501, 3.7368413232),
+    (0, 0.02): (0.2037551818, 1.3862943805, 4.0521724793),
+    (0, 0.1): (0.4237551781, 1.3862942966, 3.9721722309),
+    (2, 0.02): (0.0567229172, 0.7797905890, 3.9145704394),
+    (2, 0.05): (0.1375444021, 0.7797905600, 3.8845670416),
+    (5, 0.1): (0.2497158589, 0.3289741348, 3.6400469264),
+}
+
+
+@pytest.mark.parametrize(("gamma", "smoothing"), F1)
+def test_rows_are_those_of_the_authors(gamma, smoothing):
+    """Their smoothed labels are float32."""
+    close = 1e-6 if smoothing else 1e-9
+    for row, expected in zip(ROWS, F1[gamma, smoothing], strict=True):
+        assert hard_negative_loss(row[None], gamma=gamma, smoothing=smoothing).item() == pytest.approx(
+            expected, abs=close
+        )
+
+
+GRADIENTS = {  # smoothing: of the mean over rows, gamma 2
+    0.02: (
+        (0.0023629811, 0.0007049017, -0.0014580239, -0.0016098589),
+        (-0.2651782983, 0.0883927661, 0.0883927661, 0.0883927661),
+        (-0.3557963682, 0.3402800709, 0.0005417889, 0.0149745085),
+    ),
+    0.0: (
+        (-0.0025129650, 0.0021204267, 0.0002869685, 0.0001055698),
+        (-0.2705900964, 0.0901966988, 0.0901966988, 0.0901966988),
+        (-0.3612793358, 0.3419505743, 0.0023040448, 0.0170247166),
+    ),
+}
+
+
+@pytest.mark.parametrize(("smoothing", "expected"), GRADIENTS.items())
+def test_gradients_are_those_of_the_authors(smoothing, expected):
+    logits = ROWS.clone().requires_grad_()
+    hard_negative_loss(logits, gamma=2, smoothing=smoothing).backward()
+    torch.testing.assert_close(logits.grad, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def own_negatives(n, valid):
+    """Logits (n, 4) of global features, zeros where an operator made nothing."""
+    image, texts = rows(n, 0.7, 0.1), rows(n + int(valid.sum()), 0.9, 0.3)
+    negatives = torch.zeros(n, 3, 6, dtype=torch.float64)
+    negatives.transpose(0, 1)[valid.T] = texts[n:]
+    return 10 * torch.einsum("bd,bkd->bk", image, torch.cat([texts[:n, None], negatives], 1))
+
+
+@pytest.mark.parametrize(("options", "expected"), [({}, 6.249460493), ({"gamma": 2, "smoothing": 0.02}, 6.290269868)])
+def test_end_to_end_all_negatives_there(options, expected):
+    """F2."""
+    logits = own_negatives(2, torch.ones(2, 3, dtype=torch.bool))
+    assert hard_negative_loss(logits, **options).item() == pytest.approx(expected, abs=1e-6 if options else 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("gamma", "smoothing", "zero", "masked"),
+    [
+        (0, 0, 9.1242300330, 9.1234626863),
+        (2, 0, 9.1231719048, 9.1227041449),
+        (0, 0.02, 9.0690434076, 9.0682759459),
+        (2, 0.02, 9.0675743399, 9.0671071122),
+    ],
+)
+def test_end_to_end_with_missing_negatives(gamma, smoothing, zero, masked):
+    """F3."""
+    valid = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=torch.bool).T
+    logits = own_negatives(3, valid)
+    for missing, expected in (("zero", zero), ("mask", masked)):
+        found = hard_negative_loss(logits, valid, gamma=gamma, smoothing=smoothing, missing=missing)
+        assert found.item() == pytest.approx(expected, abs=1e-6 if smoothing else 1e-9), missing
+
+
+def test_rows_without_negatives_are_left_out():
+    valid = torch.tensor([[True, True, True], [False] * 3, [True, False, False]])
+    alone = hard_negative_loss(ROWS[[0, 2]], valid[[0, 2]], gamma=2)
+    assert hard_negative_loss(ROWS, valid, gamma=2).item() == pytest.approx(alone.item(), abs=1e-12)
+    logits = ROWS.clone().requires_grad_()
+    nothing = hard_negative_loss(logits, torch.zeros(3, 3, dtype=torch.bool))
+    nothing.backward()
+    assert nothing == 0
+    assert not logits.grad.any()
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
+def test_saturated_rows_have_finite_gradients(gamma):
+    logits = torch.tensor([[1e4, 0.0, -1e4], [-1e4, 1e4, 0.0], [100.0, 100.0, 100.0]], requires_grad=True)
+    valid = torch.tensor([[True, False], [True, True], [True, True]])
+    loss = hard_negative_loss(logits, valid, gamma=gamma, smoothing=0.02)
+    loss.backward()
+    assert loss.isfinite()
+    assert logits.grad.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"logits": torch.ones(3, 1)}, ValueError, "K from 1"),
+        ({"logits": torch.ones(3, 4, dtype=torch.long)}, TypeError, "floating-point tensor"),
+        ({"valid": torch.ones(3, 4, dtype=torch.bool)}, ValueError, r"boolean \(3, 3\)"),
+        ({"gamma": -1.0}, ValueError, "gamma=-1.0; give 0 or more"),
+        ({"smoothing": 1.0}, ValueError, "smoothing=1.0; give a share"),
+        ({"missing": "drop"}, ValueError, "mask' or 'zero"),
+        ({"logits": torch.full((3, 4), float("nan"))}, ValueError, "hold NaN"),
+    ],
+)
+def test_bad_choices_are_refused(given, error, said):
+    options = {"logits": ROWS, **given}
+    with pytest.raises(error, match=said):
+        hard_negative_loss(options.pop("logits"), options.pop("valid", None), **options)
