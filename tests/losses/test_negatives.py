@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from workbench.losses import clip_loss, hard_negative_loss, negclip_loss
+from workbench.matching import local_similarity
 
 
 def waves(shape, a, b):
@@ -179,3 +180,41 @@ def test_bad_choices_are_refused(given, error, said):
     options = {"logits": ROWS, **given}
     with pytest.raises(error, match=said):
         hard_negative_loss(options.pop("logits"), options.pop("valid", None), **options)
+
+
+# With local similarities ------------------------------------------------------------------------------------------------
+
+F3_LOCAL = {  # normaliser, gamma, smoothing: zero-filled, masked
+    ("minmax", 0, 0): (0.9800038127, 0.9799800291),
+    ("minmax", 2, 0): (0.4968616971, 0.4968535052),
+    ("minmax", 2, 0.02): (0.4987190385, 0.4987106701),
+    ("sparse", 0, 0): (0.9373909284, 0.9373643895),
+    ("sparse", 2, 0): (0.4901165106, 0.4901096175),
+    ("sparse", 2, 0.02): (0.4943478281, 0.4943406948),
+    ("softmax", 0, 0): (0.9810337189, 0.9810155609),
+    ("softmax", 2, 0): (0.4062971562, 0.4062846678),
+    ("softmax", 2, 0.02): (0.4080006779, 0.4079881726),
+}
+
+
+def local_logits(n, valid, normalizer):
+    """Logits (n, 4) of FSC-CLIP's local score; what is not there stands as one token, and is hidden by `valid`."""
+    texts = n + int(valid.sum())
+    image, text = waves((n, 4, 6), 0.31, 0.2), waves((texts, 5, 6), 0.53, 0.4)
+    places = torch.arange(5)
+    mask = torch.stack([(places >= 1) & (places <= 2 + r % 3) for r in range(texts)])
+    tokens, masks = torch.ones(n, 4, 5, 6, dtype=torch.float64), torch.ones(n, 4, 5, dtype=torch.bool)
+    tokens[:, 0], masks[:, 0] = text[:n], mask[:n]
+    tokens[:, 1:].transpose(0, 1)[valid.T], masks[:, 1:].transpose(0, 1)[valid.T] = text[n:], mask[n:]
+    return local_similarity(image, tokens, masks, 10.0, normalizer=normalizer)
+
+
+@pytest.mark.parametrize("missing", ["zero", "mask"])
+@pytest.mark.parametrize(("normalizer", "gamma", "smoothing"), F3_LOCAL)
+def test_local_end_to_end_with_missing_negatives(normalizer, gamma, smoothing, missing):
+    """F3."""
+    valid = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1]], dtype=torch.bool).T
+    logits = local_logits(3, valid, normalizer)
+    found = hard_negative_loss(logits, valid, gamma=gamma, smoothing=smoothing, missing=missing).item()
+    expected = F3_LOCAL[normalizer, gamma, smoothing][missing == "mask"]
+    assert found == pytest.approx(expected, abs=1e-6 if smoothing else 1e-9)
