@@ -45,3 +45,11 @@ def test_a_folder_of_another_run_is_refused(tmp_path):
     train_small_clip(tmp_path, steps=1)
     with pytest.raises(ValueError, match="another"):
         train_small_clip(tmp_path, steps=1, seed=1)
+
+
+@pytest.mark.parametrize("name", ["open_clip_config.json", "open_clip_model.safetensors"])
+def test_another_models_folder_is_left_as_it_is(tmp_path, name):
+    (tmp_path / name).write_bytes(b"of another model")
+    with pytest.raises(ValueError, match=f"holds another model .{name}.; give a new folder"):
+        train_small_clip(tmp_path, steps=1)
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(name, b"of another model")]

@@ -17,13 +17,14 @@ from workbench import paths
 from workbench.data.scenes import Scene, batch, draw
 from workbench.files import write_whole
 from workbench.losses import clip_loss
-from workbench.training import train
+from workbench.training import CHECKPOINT, train
 
 if TYPE_CHECKING:
     from workbench.models.dual_encoder import DualEncoder
 
 BATCH, RATE, DECAY, BETAS, WARMUP = 128, 1e-3, 0.01, (0.9, 0.98), 100
 CONFIGURATION = ("open_clip_config.json", "tokenizer.json", "tokenizer_config.json")
+WEIGHTS = "open_clip_model.safetensors"
 
 
 def train_small_clip(
@@ -41,11 +42,10 @@ def train_small_clip(
     `folder` becomes a model folder ("local-dir:…"); the state is kept there, so after Ctrl-C the same call goes on. No two scenes
     of a batch have the same words, so that telling who has which never helps (`collision_free=False` draws them as they come).
     `on_step(n, losses)` is called after n steps for every n in `at`. The recipe is `recipes/scenes_clip.py`; seeds 0, 1 and 2
-    are measured there. Raises ValueError for no steps, or a folder of another run.
+    are measured there. Raises ValueError for no steps, or a folder of another model or run.
     """
     folder = Path(folder).expanduser()
-    for name in CONFIGURATION:
-        write_whole(folder / name, (paths.assets() / "models" / "scenes-clip" / name).read_bytes())
+    _configure(folder)
     model, tokenizer, preprocess = _fresh(folder, seed)
     model.to(device)
 
@@ -68,6 +68,18 @@ def train_small_clip(
         title=f"a small CLIP, seed {seed}",
     )
     return _shipped(model, folder, device)
+
+
+def _configure(folder: Path) -> None:
+    """Configuration and tokenizer of scenes-clip; another model's folder is left as it is."""
+    ours = {name: (paths.assets() / "models" / "scenes-clip" / name).read_bytes() for name in CONFIGURATION}
+    other = [name for name, own in ours.items() if (folder / name).is_file() and (folder / name).read_bytes() != own]
+    if other or ((folder / WEIGHTS).is_file() and not (folder / CHECKPOINT).is_file()):
+        raise ValueError(
+            f"{folder} holds another model ({(*other, WEIGHTS)[0]}); give a new folder, or one of a run of this"
+        )
+    for name, own in ours.items():
+        write_whole(folder / name, own)
 
 
 def _fresh(folder: Path, seed: int) -> tuple[nn.Module, Callable, dict]:
@@ -106,5 +118,5 @@ def _shipped(model: nn.Module, folder: Path, device: str) -> DualEncoder:
     from workbench.models.registry import load_model
 
     weights = {name: x.detach().cpu().contiguous() for name, x in model.state_dict().items()}
-    write_whole(folder / "open_clip_model.safetensors", save(weights))
+    write_whole(folder / WEIGHTS, save(weights))
     return load_model(f"local-dir:{folder}", device=device)

@@ -95,7 +95,7 @@ def test_the_record_reads_what_was_stored(found):
     assert [each.mean for each in heads.shortlist("equal steps")["local"][5]] == [0, 0.1, 0.2]
     assert list(heads.shortlist("equal steps")) == ["LABCLIP", "DCSM", "local", "global"]
     assert sorted(heads.reached("equal steps")) == [1, 5]
-    assert len(heads.table().rows) == 2 + 2 * len(SYSTEMS)
+    assert len(heads.table().rows) == 2 + 2 * len(SYSTEMS) + 1
     with pytest.raises(ValueError, match="no budget 'equal cost'; there are equal steps, equal time"):
         heads.points("equal cost")
     with pytest.raises(ValueError, match="no difference 'local − DCLM'"):

@@ -95,6 +95,19 @@ def test_training_sees_domain_a_and_none_of_what_is_asked_or_chosen_by():
     assert not any(scene.unseen for quad in shown for scene in quad.scenes)
 
 
+@pytest.mark.parametrize(("part", "share"), [("domain A", 0.588), ("domain B", 0.598), ("domain A, held out", 0)])
+def test_how_many_colour_quads_swap_a_pair_that_training_showed_elsewhere(part, share):
+    """The page says so; places and backgrounds are others."""
+
+    def swaps(of):
+        drawn = pair_heads.SETS.get(of, pair_heads.SETS["domain A"])
+        seed = pair_heads.TRAIN_SEED if of == "training" else pair_heads.TEST_SEED
+        return [frozenset(scene.contents for scene in quad.scenes) for quad in drawn("Colour", 1000, seed)]
+
+    seen = set(swaps("training"))
+    assert sum(each in seen for each in swaps(part)) / 1000 == pytest.approx(share)
+
+
 def test_a_rate_is_chosen_by_quads_of_its_own(rows):
     found = pair_heads.chosen("LABCLIP", n=4, steps=2, batch_size=4)
     assert set(found["rates"]) == {f"{rate:g}" for rate in pair_heads.RATES}

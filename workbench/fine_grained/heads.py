@@ -19,7 +19,8 @@ class LearnedScores(Record):
     """Group scores and their halves of what was trained on domain A, by budget ("equal steps", "equal time") and system.
 
     scores[budget][system][set][category][score] over quads, means of three seeds; category "all" is every category together.
-    `frozen` has the same of the cosine and of crops, whose quads are fewer. Differences are paired by quad. The trap: equal time
+    `frozen` has the same of the cosine and of crops, whose quads are fewer, `blind` of the local reader trained beside pictures
+    of other quads. Differences are paired by quad. The trap: equal time
     is that of one machine and one core, and a scorer of pairs pays per pair where fine-tuned towers pay per item.
     """
 
@@ -67,6 +68,7 @@ class LearnedScores(Record):
         for budget, systems in self.scores.items():
             for name, sets in systems.items():
                 rows.append((budget, name, *_cost(self.facts[budget][name]), *_cells(sets)))
+        rows.append(("equal steps, one seed", "local, without its pictures", "–", "–", "–", *_cells(self.blind)))
         n = self.frozen["cosine"][HOME][EVERY]["group"].n
         header = ("budget", "system", "weights", "steps, by seed", "seconds, by seed", HOME, HELD, AWAY)
         return Table(f"Group score, percent [95 %], n = {n:,} (crops fewer), chance 16.7", header, tuple(rows))

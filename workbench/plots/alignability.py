@@ -128,16 +128,10 @@ def _points(spec: dict, k: int) -> go.Scatter:
     import plotly.graph_objects as go
 
     family, points = spec["families"][k], [point for point in spec["points"] if point["family"] == k]
-    bars = {
-        "array": [max(point["high"] - point["y"], 0) for point in points],
-        "arrayminus": [max(point["y"] - point["low"], 0) for point in points],
-        "thickness": 2,
-        "width": 0,
-    }
     return go.Scatter(
         x=[point["x"] for point in points],
         y=[point["y"] for point in points],
-        error_y=bars,
+        error_y=theme.of_points(points, "y", thickness=2, width=0),
         mode="markers+text",
         marker={
             "symbol": family["symbol"],

@@ -54,11 +54,7 @@ def figure(spec: dict) -> go.Figure:
         fig.add_scatter(
             x=spec["x"],
             y=line["percent"],
-            error_y={
-                "array": [max(high - y, 0) for high, y in zip(line["high"], line["percent"], strict=True)],
-                "arrayminus": [max(y - low, 0) for low, y in zip(line["low"], line["percent"], strict=True)],
-                "thickness": 1,
-            },
+            error_y=theme.whiskers(line["percent"], line["low"], line["high"], thickness=1),
             name=category,
             mode="lines+markers",
             line={"color": theme.COLOURS[k % len(theme.COLOURS)]},

@@ -44,10 +44,7 @@ def figure(spec: dict) -> go.Figure:
                 go.Scatter(
                     x=line["steps"],
                     y=line["percent"],
-                    error_y={
-                        "array": [high - y for high, y in zip(line["high"], line["percent"], strict=True)],
-                        "arrayminus": [y - low for low, y in zip(line["low"], line["percent"], strict=True)],
-                    },
+                    error_y=theme.whiskers(line["percent"], line["low"], line["high"]),
                     name=rule,
                     legendgroup=rule,
                     showlegend=column == 1,

@@ -82,12 +82,7 @@ def _dots(series: dict, k: int, of: int, named: bool) -> go.Scatter:
     return go.Scatter(
         x=[point["r"] for point in points],
         y=[point["row"] + beside for point in points],
-        error_x={
-            "array": [max(point["high"] - point["r"], 0) for point in points],
-            "arrayminus": [max(point["r"] - point["low"], 0) for point in points],
-            "thickness": 2,
-            "width": 0,
-        },
+        error_x=theme.of_points(points, "r", thickness=2, width=0),
         mode="markers",
         marker={"symbol": _SYMBOLS[k], "color": theme.COLOURS[k], "size": 9},
         name=series["probe"],

@@ -87,12 +87,7 @@ def _points(scorer: dict, categories: list[str], colour: str) -> go.Scatter:
 
     points = scorer["points"]
     bars = {
-        f"error_{axis}": {
-            "array": [max(each[name]["high"] - each[name]["mean"], 0) for each in points],
-            "arrayminus": [max(each[name]["mean"] - each[name]["low"], 0) for each in points],
-            "thickness": 1,
-            "width": 0,
-        }
+        f"error_{axis}": theme.of_points([each[name] for each in points], "mean", thickness=1, width=0)
         for axis, name in (("x", "sign"), ("y", "group"))
     }
     return go.Scatter(

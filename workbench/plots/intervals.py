@@ -152,13 +152,7 @@ def _dots(points: list[dict], symbol: str, colour: str) -> go.Scatter:
     return go.Scatter(
         x=[point["mean"] for point in points],
         y=[point["row"] for point in points],
-        # A percentile interval of a biased measure may leave out its own mean: a bar has no negative length.
-        error_x={
-            "array": [max(point["high"] - point["mean"], 0) for point in points],
-            "arrayminus": [max(point["mean"] - point["low"], 0) for point in points],
-            "thickness": 3,
-            "width": 0,
-        },
+        error_x=theme.of_points(points, "mean", thickness=3, width=0),
         mode="markers",
         marker={"symbol": symbol, "color": colour, "size": 9},
         customdata=[[point["name"], point["low"], point["high"], point["n"]] for point in points],

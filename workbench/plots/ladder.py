@@ -94,12 +94,7 @@ def _line(series: dict, rungs: Sequence[str], k: int, column: int) -> go.Scatter
     points = series["points"]
     bars = None
     if points[0]["low"] is not None:
-        bars = {
-            "array": [max(point["high"] - point["mean"], 0) for point in points],
-            "arrayminus": [max(point["mean"] - point["low"], 0) for point in points],
-            "thickness": 1.5,
-            "width": 3,
-        }
+        bars = theme.of_points(points, "mean", thickness=1.5, width=3)
     told = "%{y:.1f}" if bars is None else "%{y:.1f} [%{customdata[0]:.1f}, %{customdata[1]:.1f}], n %{customdata[2]}"
     return go.Scatter(
         x=[point["row"] for point in points],

@@ -57,12 +57,7 @@ def figure(spec: dict) -> go.Figure:
         fig.add_scatter(
             x=spec["k"],
             y=each["percent"],
-            error_y={
-                "array": [max(high - y, 0) for high, y in zip(each["high"], each["percent"], strict=True)],
-                "arrayminus": [max(y - low, 0) for low, y in zip(each["low"], each["percent"], strict=True)],
-                "thickness": 1,
-                "width": 3,
-            },
+            error_y=theme.whiskers(each["percent"], each["low"], each["high"], thickness=1, width=3),
             mode="lines+markers",
             name=each["name"],
             line={"color": theme.COLOURS[k]},

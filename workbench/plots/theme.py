@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,20 @@ def template() -> go.layout.Template:
         hoverlabel={"align": "left"},
     )
     return house
+
+
+def whiskers(middle: Sequence[float], low: Sequence[float], high: Sequence[float], **style) -> dict:
+    """Intervals as plotly's error bars. A percentile interval may leave out its own mean: no bar has a negative length."""
+    return {
+        "array": [max(top - mean, 0) for mean, top in zip(middle, high, strict=True)],
+        "arrayminus": [max(mean - bottom, 0) for mean, bottom in zip(middle, low, strict=True)],
+        **style,
+    }
+
+
+def of_points(points: Sequence[Mapping[str, float]], middle: str, **style) -> dict:
+    """`whiskers` of points that have `middle`, "low" and "high"."""
+    return whiskers(*([each[name] for each in points] for name in (middle, "low", "high")), **style)
 
 
 def shortened(text: str, limit: int) -> str:

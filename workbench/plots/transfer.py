@@ -78,13 +78,8 @@ def _marker(point: dict, name: str, first: bool) -> go.Scatter:
     import plotly.graph_objects as go
 
     bars = {
-        f"error_{axis}": {
-            "array": [max(high - mean, 0)],
-            "arrayminus": [max(mean - low, 0)],
-            "thickness": 1,
-            "width": 0,
-        }
-        for axis, (mean, low, high) in (("x", point["home"]), ("y", point["away"]))
+        f"error_{axis}": theme.whiskers(*([each] for each in ends), thickness=1, width=0)
+        for axis, ends in (("x", point["home"]), ("y", point["away"]))
     }
     k = point["name"]
     return go.Scatter(
