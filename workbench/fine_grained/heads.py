@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from workbench.evaluation.statistics import Interval, percent
-from workbench.fine_grained.reading import intervals, one_of, stored_result
 from workbench.records import Record, Table
+from workbench.stored import intervals, one_of, stored_result
 
 HEADS = "pair_heads.json"
 HOME, HELD, AWAY = "domain A", "domain A, held out", "domain B"

@@ -9,9 +9,9 @@ from workbench.controlled import ControlledScores
 from workbench.evaluation.composition import Groups
 from workbench.evaluation.statistics import Interval, percent
 from workbench.fine_grained.diagnostic import SCORERS
-from workbench.fine_grained.reading import groups_of, intervals, one_of, stored_result
 from workbench.fine_grained.stored import CONTROL
 from workbench.records import Record, Table
+from workbench.stored import groups_of, intervals, one_of, stored_result
 
 RESULT = "fine_grained_photos.json"
 EXACT, EXACT_TRUE = "roi, exact map", "roi, exact map, true boxes"

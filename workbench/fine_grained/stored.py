@@ -9,8 +9,8 @@ from workbench.controlled import ControlledScores
 from workbench.evaluation.composition import Groups
 from workbench.evaluation.statistics import Interval, percent
 from workbench.fine_grained.diagnostic import SCORERS
-from workbench.fine_grained.reading import groups_of, intervals, one_of, stored_result
 from workbench.records import Record, Table
+from workbench.stored import groups_of, intervals, one_of, stored_result
 
 RESULT = "fine_grained.json"
 TRAINED, AT = "trained combinations", 1000
