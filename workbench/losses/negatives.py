@@ -31,7 +31,7 @@ def negclip_loss(
     """
     checks.check_pair(image, text)
     checks.check_choice("missing", missing, MISSING)
-    _check(negatives, valid, image)
+    check_negatives(negatives, valid, image)
     dtype = checks.working_dtype(image, text, negatives)
     scale = checks.number("logit_scale", logit_scale, image, dtype)
     checks.positive("logit_scale", scale)
@@ -100,7 +100,8 @@ def _checked_choices(logits: Tensor, valid: Tensor | None, gamma: float, smoothi
     return valid
 
 
-def _check(negatives: Tensor, valid: Tensor | None, image: Tensor) -> None:
+def check_negatives(negatives: Tensor, valid: Tensor | None, image: Tensor) -> None:
+    """Raises ValueError unless negatives are (B, K, d) beside image (B, d), and valid boolean (B, K) or None."""
     fits = isinstance(negatives, Tensor) and negatives.ndim == 3 and negatives.shape[::2] == image.shape
     if not fits or not negatives.shape[1]:
         told = tuple(negatives.shape) if isinstance(negatives, Tensor) else type(negatives).__name__

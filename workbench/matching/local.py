@@ -76,6 +76,19 @@ def local_scores(
     return in_blocks(scores, len(images), len(texts), pooling_bytes(images, texts), max_bytes)
 
 
+def local_terms(
+    image_tokens: Tensor, text_tokens: Tensor, *, normalizer: Normalizer = "minmax"
+) -> tuple[Tensor, Tensor]:
+    """What `local_similarity` sums up, of one picture and caption: (P, d), (T, d) → cos(v̂_w, t_w) (T,), weights a (T, P)."""
+    image_mask = checked_mask("image", image_tokens[None], None)
+    checked_mask("text", text_tokens[None], None)
+    check_width(image_tokens[None], text_tokens[None])
+    images, texts = _wide(image_tokens), _wide(text_tokens)
+    similarity = texts @ images.mT
+    weights = patch_weights(similarity.detach(), image_mask, normalizer)
+    return torch.nn.functional.cosine_similarity(weights @ images, texts, dim=-1), weights
+
+
 def _log_sums(similarity, images, image_mask, word_lengths, text_mask, scale, normalizer: Normalizer) -> Tensor:
     """similarity (b, c, T, P), images (b, P, d), word lengths and mask that broadcast to (b, c, T) → (b, c)."""
     weights = patch_weights(similarity.detach(), image_mask[:, None, None], normalizer)

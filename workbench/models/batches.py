@@ -107,6 +107,14 @@ def end_of_text(tokenized: Tokenized) -> Tensor:
     return ends
 
 
+def words_and_end(tokenized: Tokenized) -> Tensor:
+    """True at tokens of words and at each caption's last special one, not at a start: (M, T)."""
+    words = torch.zeros_like(tokenized.mask)
+    for m, word_ids in enumerate(tokenized.word_ids):
+        words[m, : len(word_ids)] = torch.tensor([word is not None for word in word_ids[: words.shape[1]]])
+    return (words & tokenized.mask) | end_of_text(tokenized)
+
+
 def common_grid(batches: list[ImageFeatures], tokens: bool) -> tuple[int, int] | None:
     """The grid of all pictures, or None. Patch tokens stack only on one grid, so ValueError where they are wanted on more."""
     grids = {batch.grid for batch in batches}

@@ -216,6 +216,10 @@ class DualEncoder(ABC):
             everything.word_ids if tokens else None,
         )
 
+    def tokenize(self, texts: str | Iterable[str]) -> Tokenized:
+        """Captions as `forward_text` takes them, on the CPU; cut at the context (see `full_lengths`). Errors as `encode_text`."""
+        return self._tokenize(captions(texts))
+
     def identity(self, modality: str, kind: str) -> str:
         """sha256 of all that decides a feature besides preprocessing: weights, configuration, tokenizer.
 
