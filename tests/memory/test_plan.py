@@ -69,6 +69,26 @@ def test_the_largest_batch_is_the_same_wherever_the_search_starts(start, budget,
     assert _largest_batch(Task(start, training=True), total, Measurement(None), budget) == largest
 
 
+def test_captions_of_each_picture_are_planned(vit, room, answer):
+    specs = answer(Measurement(GIB))
+    one, four = (plan_memory(vit, 8, training=True, captions=captions) for captions in (1, 4))
+    assert (one.captions, four.captions) == (1, 4)
+    assert plan_memory(vit, 8, training=True, measure=False) == plan_memory(
+        vit, 8, training=True, captions=1, measure=False
+    )
+    assert four.activations > one.activations
+    assert (four.parameters, four.optimiser) == (one.parameters, one.optimiser)
+    assert [spec["task"]["captions"] for spec in specs] == [1, 4]
+    assert one.table().caption == f"Memory plan: {vit}, batch 8, training"
+    assert four.table().caption == f"Memory plan: {vit}, batch 8 of 4 captions each, training"
+
+
+def test_more_captions_leave_room_for_fewer_pictures(vit, room):
+    room(predict(skeleton(vit), Task(100, training=True, captions=4)).total)
+    one, four = (plan_memory(vit, 16, training=True, captions=n, measure=False).largest_batch for n in (1, 4))
+    assert 16 < four < 100 < one
+
+
 def test_nothing_fits_where_the_weights_do_not(vit, room):
     room(1000)
     plan = plan_memory(vit, 1)
@@ -136,6 +156,19 @@ def test_a_pair_is_planned_but_not_measured(room):
 def test_bad_batch_sizes(batch_size, training, error, says):
     with pytest.raises(error, match=says):
         plan_memory("lite0-minilm", batch_size, training=training)
+
+
+@pytest.mark.parametrize(
+    ("captions", "error", "says"),
+    [
+        (0, ValueError, "captions=0; give 1 or more"),
+        (4.0, TypeError, "captions is float 4.0; give a whole number"),
+        (True, TypeError, "captions is bool True"),
+    ],
+)
+def test_bad_numbers_of_captions(captions, error, says):
+    with pytest.raises(error, match=says):
+        plan_memory("lite0-minilm", 4, captions=captions)
 
 
 def test_bad_models_and_devices(vit):

@@ -67,9 +67,10 @@ def test_attention_does_not_hold_its_weights(device):
     assert F.scaled_dot_product_attention is usual
 
 
+@pytest.mark.parametrize("captions", [1, 4])
 @pytest.mark.parametrize("training", [False, True])
-def test_meta_counts_what_the_real_tensors_take(vit, training):
-    model, task = load_model(vit, device="cpu"), Task(4, tokens=True, training=training)
+def test_meta_counts_what_the_real_tensors_take(vit, training, captions):
+    model, task = load_model(vit, device="cpu"), Task(4, tokens=True, training=training, captions=captions)
     held = [*model.module.parameters(), *model.module.buffers()]
     real = peak_bytes(lambda: rehearse(model, task, "cpu"), held)
     predicted = predict(skeleton(vit), task)
@@ -103,6 +104,16 @@ def test_training_takes_more(vit):
     training = predict(model, Task(16, training=True))
     assert training.activations > plain.activations
     assert training.optimiser == 3 * sum(p.nbytes for p in model.module.parameters())
+
+
+def test_captions_cost_what_a_text_tower_takes(vit):
+    """Three more captions of each picture: as much as three more batches of captions, and no more pictures."""
+    model = skeleton(vit)
+    one, four = (predict(model, Task(64, training=True, captions=n)) for n in (1, 4))
+    model.module.visual.requires_grad_(False)
+    texts = predict(model, Task(64, training=True)).activations
+    assert one.activations < four.activations < one.activations + 4 * texts
+    assert four.optimiser == one.optimiser
 
 
 def test_frozen_towers_cost_no_gradient():

@@ -31,6 +31,7 @@ class MemoryPlan(Record):
     batch_size: int
     training: bool
     tokens: bool
+    captions: int
     device: str
     parameters: int
     optimiser: int
@@ -58,7 +59,8 @@ class MemoryPlan(Record):
             ("advice", self._advice()),
         ]
         mode = "training" if self.training else "inference"
-        return Table(f"Memory plan: {self.name}, batch {self.batch_size}, {mode}", ("what", "value"), tuple(rows))
+        size = str(self.batch_size) if self.captions == 1 else f"{self.batch_size} of {self.captions} captions each"
+        return Table(f"Memory plan: {self.name}, batch {size}, {mode}", ("what", "value"), tuple(rows))
 
     def _advice(self) -> str:
         if self.fits:
@@ -74,15 +76,16 @@ def plan_memory(
     *,
     tokens: bool = False,
     training: bool = False,
+    captions: int = 1,
     measure: bool = True,
     device: str = "auto",
 ) -> MemoryPlan:
-    """Memory that `batch_size` pictures and as many captions take, predicted, then measured in a child process.
+    """Memory that `batch_size` pictures with `captions` each take, predicted, then measured in a child process.
 
     A name is planned before anything is loaded; a loaded model is planned as it stands (its dtype, what requires grad),
     and measured only where its name loads. Inference is one picture pass and one caption pass; `training` is a step of
-    AdamW on every parameter that requires grad, with CLIP's loss. `device` "auto" is the model's own, for a name that
-    of `load_model`.
+    AdamW on every parameter that requires grad, with CLIP's loss, in which captions beyond the first (K negatives: 1 + K)
+    get a gradient too. `device` "auto" is the model's own, for a name that of `load_model`.
 
     The prediction counts tensors, exactly; it knows nothing of kernels' workspaces, of tokenizers, nor of what an
     allocator keeps of freed memory. On a CPU, measured means resident memory, where those weigh: on Linux, with 200 MiB
@@ -98,7 +101,7 @@ def plan_memory(
     from workbench.memory.rehearsal import Task, assumptions, trained
     from workbench.models.placement import pick_device
 
-    task = Task(batch_size, tokens, training)
+    task = Task(batch_size, tokens, training, captions)
     model, home = on_meta(model_or_name)
     if training and not trained(model):
         raise ValueError(f"{model.name} has no parameter that requires grad; unfreeze one, or plan with training=False")
