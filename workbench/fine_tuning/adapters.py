@@ -177,7 +177,7 @@ def _first_convolution(module: nn.Module) -> nn.Conv2d | None:
 
 
 def _kind_of_linear(module: nn.Module, name: str) -> str:
-    """Whether a linear layer is an attention's in- or out-projection: the last of one that no MLP encloses is the out-projection."""
+    """Of an attention's linear layers, less those of an MLP in it, the last is the out-projection."""
     path = name.split(".")
     above = [".".join(path[:i]) for i in range(1, len(path))]
     classes = [type(module.get_submodule(place)).__name__ for place in above]

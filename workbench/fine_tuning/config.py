@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
-from numbers import Integral
+from numbers import Integral, Real
 from typing import get_args
 
 from workbench.data.negatives import chosen_operators
@@ -88,6 +88,8 @@ def _check_choices(config: FineTuneConfig) -> None:
         "normalizer": get_args(Normalizer),
         "missing": ("mask", "zero"),
     }
+    if not isinstance(config.operators, tuple):  # a name alone would be read letter by letter
+        raise TypeError(f"operators={config.operators!r}; give a tuple of names, () for all")
     for name, options in allowed.items():
         if getattr(config, name) not in options:
             raise ValueError(f"{name}={getattr(config, name)!r}; choose one of {', '.join(options)}")
@@ -105,10 +107,10 @@ def _check_numbers(config: FineTuneConfig) -> None:
     if config.loss != "clip" and (not isinstance(config.k, Integral) or isinstance(config.k, bool) or config.k < 1):
         raise ValueError(f"k={config.k!r} negatives for loss={config.loss!r}; give 1 or more, or loss='clip' for none")
     for name in ("learning_rate", "alpha"):
-        if not (isfinite(getattr(config, name)) and getattr(config, name) > 0):
+        if not (_finite(getattr(config, name)) and getattr(config, name) > 0):
             raise ValueError(f"{name}={getattr(config, name)!r}; give a number above 0")
     for name in ("global_weight", "local_weight", "gamma", "smoothing", "weight_decay"):
-        if not (isfinite(getattr(config, name)) and getattr(config, name) >= 0):
+        if not (_finite(getattr(config, name)) and getattr(config, name) >= 0):
             raise ValueError(f"{name}={getattr(config, name)!r}; give 0 or more")
     if config.smoothing >= 1:
         raise ValueError(f"smoothing={config.smoothing!r}; give a share below 1 (FSC-CLIP: 0.02)")
@@ -116,6 +118,10 @@ def _check_numbers(config: FineTuneConfig) -> None:
         raise ValueError("global_weight and local_weight are both 0; give one above 0, or loss='clip'")
     if config.steps is not None:
         warm_cosine(0, config.steps, min(config.warmup, config.steps))
+
+
+def _finite(value) -> bool:
+    return isinstance(value, Real) and isfinite(value)
 
 
 FSC = FineTuneConfig()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -27,14 +28,6 @@ CHOICES = ("swap_nouns", "swap_attributes", "replace_colour", "replace_count", "
 CHOICES += ("negate", "shuffle_bigrams")
 FRAMES = ("{}", "a picture of {}", "an image of {}")
 _TRIES = 100_000
-
-
-@dataclass(frozen=True)
-class Asked:
-    """A measure: pictures, captions, and for each item which pictures, which captions, and by which rule it is right."""
-
-    pictures: tuple[Scene, ...]
-    captions: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +201,11 @@ class Trial:
         return to_text.double().numpy(), to_image.double().view(-1, 3).mean(1).numpy()
 
     def _unit(self, model: DualEncoder, shown: Sequence[Scene], captions: Sequence[str]) -> tuple[Tensor, Tensor]:
-        texts = model.encode_text(captions, batch_size=256).post
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message="caption .* has .* tokens"
+            )  # one in a hundred, by a word at its end
+            texts = model.encode_text(captions, batch_size=256).post
         return self._images(model, shown), F.normalize(texts, dim=-1)
 
     def _images(self, model: DualEncoder, shown: Sequence[Scene]) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ class Pairs:
     """
 
     def __init__(self, pictures: Sequence, captions: Sequence[str | Sequence[str]]):
+        if isinstance(captions, str):  # whose letters would be captions
+            raise TypeError(f"captions is one text, {captions!r:.80}; give one for each picture")
         self.pictures = pictures
         self.captions = tuple((each,) if isinstance(each, str) else tuple(each) for each in captions)
         if len(self.pictures) != len(self.captions) or len(self.captions) < 2:
@@ -40,12 +42,16 @@ class Pairs:
 
     @classmethod
     def from_source(cls, source) -> Pairs:
-        """Pictures that have captions, of a folder, table or mapping (`data.samples.read_samples`). Pictures without one are
-        left out. Raises as that does, and ValueError where fewer than two are left, or pictures lie in a tar."""
+        """Pictures that have captions, of a folder or table (`data.samples.read_samples`), or a mapping of paths to captions.
+
+        Pictures without one are left out. Raises as that does, and ValueError where fewer than two are left, or pictures lie
+        in a tar.
+        """
         own: dict[str, list[str]] = {}
         for sample in read_samples(source, modality="text"):
             own.setdefault(sample.id.rpartition("#")[0], []).append(sample.text)
-        found = [sample for sample in read_samples(source, modality="image") if sample.id in own]
+        shown = list(source) if isinstance(source, Mapping) else source
+        found = [sample for sample in read_samples(shown, modality="image") if sample.id in own]
         if any(sample.place is not None for sample in found):
             raise ValueError(f"{source} is a tar; unpack it and give the folder: training opens pictures in any order")
         return cls([sample.path for sample in found], [own[sample.id] for sample in found])

@@ -69,10 +69,15 @@ def fine_tune(
 
     With a `folder` what learns is kept there every `config.every` steps and on Ctrl-C, and the same call goes on from it, to
     the same weights; one of another model, configuration or data is refused. `on_step(n, losses, model)` is called after n
-    steps for every n in `at`. Raises ValueError for captions of which no operator changes any, and for a loss that is not
-    finite: it names the step and the first captions of its batch, and the last state kept stays.
+    steps for every n in `at`. Raises ValueError for a model that is not in float32, captions of which no operator changes any,
+    and for a loss that is not finite: it names the step and the first captions of its batch, and the last state kept stays.
     """
     config = config or FineTuneConfig()
+    if model.dtype != torch.float32:  # steps of 1e-6 are lost in weights of eight bits
+        told = str(model.dtype).removeprefix("torch.")
+        raise ValueError(
+            f"{model.name} is in {told}; load it with dtype='float32', precision='bfloat16' still computes in halves"
+        )
     if config.negatives:
         check_changeable([own[0] for own in pairs.captions[:1000]], config.operators)
     run = _run_of(model, pairs, config)

@@ -46,7 +46,7 @@ class Ablation(Record):
     normalisers: Mapping[str, Mapping[str, Interval]]
     paths: Mapping[str, Mapping[float, Mapping[str, Interval]]]
     blind: Mapping[str, Interval]
-    rates: Mapping[str, float]
+    rates: Mapping[str, Mapping[str, float]]
 
     def labelled(self, sides: Sequence[str] = SIDES) -> dict[str, dict[str, Interval]]:
         """Every setting but the model before by its label: what `plots.ablation` draws."""

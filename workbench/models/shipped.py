@@ -75,10 +75,8 @@ def _load_whole(base: str, step: str, *, device: str, dtype: torch.dtype, load_w
 
         model.module.load_state_dict(load_file(folder / "steps" / f"{step}.safetensors"))
         digest = weights_digest(model.module)
-    notes = (
-        f"trained here on drawn scenes ({training['recipe']}), {step or training['steps']} steps",
-        *model.card.notes,
-    )
+    how = f"tuned here from {training['base']}" if "base" in training else "trained here"
+    notes = (f"{how} on drawn scenes ({training['recipe']}), {step or training['steps']} steps", *model.card.notes)
     model.card = replace(
         model.card,
         name=f"{base}@{step}" if step else base,
