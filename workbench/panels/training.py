@@ -15,16 +15,18 @@ from workbench.plots import training as plot
 class TrainingPanel(Shell):
     """Live loss and recall: `align(pairs, config, validation=held, on_validation=TrainingPanel(config.steps))`.
 
+    Of a training that is judged otherwise `score` names what its third argument is, a fraction.
+
     Shown before the training begins, it moves at every validation, in the kernel's main thread, so nothing runs beside it.
     `losses` and `recalls` hold what it was told.
     """
 
-    def __init__(self, steps: int, title: str = "training"):
-        self.steps, self.title = steps, title
+    def __init__(self, steps: int, title: str = "training", *, score: str = plot.RECALL):
+        self.steps, self.title, self.score = steps, title, score
         self.losses: list[float] = []
         self.recalls: list[tuple[int, float]] = []
         self.status, self.summary = W.HTML(), W.HTML()
-        self.figure = go.FigureWidget(plot.figure(self._spec()))
+        self.figure = go.FigureWidget(plot.figure(self._spec(), score))
         self.box = W.VBox([W.Box([self.figure], layout=W.Layout(overflow="auto")), self.status, self.summary])
         self.say(f"{title}: no step taken yet")
 
@@ -46,7 +48,8 @@ class TrainingPanel(Shell):
             return last
         # of equally good ones the last, which `align` keeps
         step, best = max(self.recalls, key=lambda each: each[::-1])
-        return f"{last} Mean R@10 {100 * self.recalls[-1][1]:.1f} %, best {100 * best:.1f} % after {step} steps."
+        of = self.score.removesuffix(" on validation pairs")
+        return f"{last} {of[:1].upper()}{of[1:]} {100 * self.recalls[-1][1]:.1f} %, best {100 * best:.1f} % after {step} steps."
 
     def _repr_mimebundle_(self, **kwargs):
         return {

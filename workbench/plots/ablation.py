@@ -12,7 +12,7 @@ from workbench.plots import intervals, theme
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_NUMBERS = 0.45  # of what is drawn, kept free on the right for the means
+_NUMBERS = 0.4  # of what is drawn, kept free on the right for the means
 
 Seeds = Mapping[str, Mapping[str, Sequence[float]]]
 
@@ -67,14 +67,17 @@ def _check_numbers(what: str, values: Mapping) -> None:
 def figure(spec: dict) -> go.Figure:
     """The figure of `intervals` with a small open circle for each seed; the dashed line is the model before."""
     fig = intervals.figure(spec)
-    for column, panel in enumerate(spec["panels"], 1):
-        if panel["seeds"]:
-            fig.add_trace(_dots(panel["seeds"]), 1, column)
-            _make_room(fig, panel["seeds"], column)
+    fig.update_traces(showlegend=False)
+    drawn = [(column, panel["seeds"]) for column, panel in enumerate(spec["panels"], 1) if panel["seeds"]]
+    for k, (column, seeds) in enumerate(drawn):
+        fig.add_trace(_dots(seeds, named=k == 0), 1, column)
+        _make_room(fig, seeds, column)
+    if drawn:
+        _add_legend(fig)
     return fig
 
 
-def _dots(seeds: Sequence[Sequence[float]]) -> go.Scatter:
+def _dots(seeds: Sequence[Sequence[float]], *, named: bool) -> go.Scatter:
     """Just above their row's bar, so that neither hides the other."""
     import plotly.graph_objects as go
 
@@ -83,6 +86,8 @@ def _dots(seeds: Sequence[Sequence[float]]) -> go.Scatter:
         y=[row - 0.27 for row, _ in seeds],
         mode="markers",
         marker={"symbol": "circle-open", "color": theme.COLOURS[-1], "size": 5},
+        name="one seed",
+        showlegend=named,
         hovertemplate="one seed: %{x:.2f}<extra></extra>",
     )
 
@@ -91,6 +96,14 @@ def _make_room(fig: go.Figure, seeds: Sequence[Sequence[float]], column: int) ->
     """Seeds may lie outside every interval."""
     (axis,) = fig.select_xaxes(row=1, col=column)
     low, high = axis.range
-    values, pad = [value for _, value in seeds], 0.05 * (high - low)
-    left = min(low, min(values) - pad)
-    axis.range = left, max(high, max(values) + _NUMBERS * (max(values) - left))
+    values = [value for _, value in seeds]
+    left, right = min(low, *values), max(high, *values)
+    if left < low:
+        left -= 0.05 * (right - left)
+    axis.range = left, max(right, max(values) + _NUMBERS * (max(values) - left))
+
+
+def _add_legend(fig: go.Figure) -> None:
+    below = {"orientation": "h", "yref": "container", "y": 0, "yanchor": "bottom", "x": 1, "xanchor": "right"}
+    margin = fig.layout.margin
+    fig.update_layout(showlegend=True, legend=below, height=fig.layout.height + 22, margin={"b": margin.b + 22})

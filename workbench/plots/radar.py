@@ -67,14 +67,18 @@ def figure(spec: dict) -> go.Figure:
     angles = [360 * k / len(spokes) for k in range(len(spokes))]
     fig = go.Figure([_line(each, k, angles, spokes) for k, each in enumerate(spec["models"])])
     grid = {"gridcolor": "#D8D8D8", "linecolor": "#D8D8D8"}
-    radial = {"range": [_INNER, 1.04], "tickvals": [0, 0.5, 1], "showticklabels": False, "showline": False, "ticks": ""}
+    radial = {"range": [_INNER, 1.08], "tickvals": [0, 0.5, 1], "showticklabels": False, "showline": False, "ticks": ""}
     turned = {
         "direction": "clockwise",
         "rotation": 90,
         "tickvals": angles,
         "ticktext": [_told(each) for each in spokes],
     }
-    polar = {"bgcolor": "white", "radialaxis": radial | grid, "angularaxis": turned | grid | {"tickfont": {"size": 11}}}
+    polar = {
+        "bgcolor": "white",
+        "radialaxis": radial | grid,
+        "angularaxis": turned | grid | {"tickfont": {"size": 11}, "showline": False, "ticks": ""},
+    }
     said = "Each spoke, percent: the lowest model drawn is at the inner ring, the highest at the outer, equal ones between."
     below = {"yref": "container", "yanchor": "bottom"}
     note = {"text": said, "x": 0.5, "xanchor": "center", "y": 0.01, "font": {"size": 12}} | below

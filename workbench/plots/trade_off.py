@@ -97,7 +97,8 @@ def figure(spec: dict) -> go.Figure:
     fig.add_trace(_ending(star, star["name"], theme.COLOURS[-1], "star", 17, 0, None))
     fig.update_xaxes(title=f"{spec['x']}, percent", zeroline=False)
     fig.update_yaxes(title=f"{spec['y']}, percent", zeroline=False)
-    fig.update_layout(template=theme.template(), height=430, margin={"t": 20, "l": 60})
+    legend = {"title": {"text": "alpha 0: the star<br>alpha 1: the large sign", "font": {"size": 11}}}
+    fig.update_layout(template=theme.template(), height=430, margin={"t": 20, "l": 60}, legend=legend)
     return fig
 
 

@@ -31,12 +31,15 @@ def spec(losses: Sequence[float], recalls: Sequence[tuple[int, float]], steps: i
     }
 
 
-def figure(spec: dict) -> go.Figure:
-    """Two panels over the same steps; the loss on a logarithmic axis."""
+RECALL = "mean R@10 on validation pairs"
+
+
+def figure(spec: dict, score: str = RECALL) -> go.Figure:
+    """Two panels over the same steps; the loss on a logarithmic axis, and what `score` names."""
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
 
-    fig = make_subplots(1, 2, subplot_titles=["loss", "mean R@10 on validation pairs, percent"], horizontal_spacing=0.1)
+    fig = make_subplots(1, 2, subplot_titles=["loss", f"{score}, percent"], horizontal_spacing=0.1)
     line = {"color": theme.COLOURS[0]}
     fig.add_trace(go.Scatter(x=spec["loss"]["x"], y=spec["loss"]["y"], mode="lines", line=line, name="loss"), 1, 1)
     marks = {
@@ -44,7 +47,7 @@ def figure(spec: dict) -> go.Figure:
         "line": {"color": theme.COLOURS[1], "dash": "dot"},
         "marker": {"symbol": "square"},
     }
-    fig.add_trace(go.Scatter(x=spec["recall"]["x"], y=spec["recall"]["y"], name="recall", **marks), 1, 2)
+    fig.add_trace(go.Scatter(x=spec["recall"]["x"], y=spec["recall"]["y"], name=score, **marks), 1, 2)
     fig.update_xaxes(title="step", range=[0, spec["steps"]])
     fig.update_yaxes(type="log", col=1)
     fig.update_yaxes(rangemode="tozero", col=2)
