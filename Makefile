@@ -69,6 +69,8 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.measure_sail
 	$(BIN)/python -m recipes.measure_rules_photos
 	$(BIN)/python -m recipes.pair_heads
+	$(BIN)/python -m recipes.fine_tune_scenes
+	$(BIN)/python -m recipes.fine_tune_models
 	$(BIN)/python -m recipes.scenes_card
 	$(BIN)/python -m recipes.cards
 

@@ -47,7 +47,7 @@ def summary(found: Sequence[dict]) -> dict:
     trained = {"before": before, **_by_setting(row for row in found if "seed" in row and "setting" in row)}
     paths = {row["path"]: _of(found, path=row["path"]) for row in found if "path" in row}
     return {
-        "rates": next(row["rates"] for row in found if "rates" in row),
+        "rates": {row["parts"]: row["rates"] for row in found if "rates" in row},
         "settings": {name: _setting(rows) for name, rows in trained.items()},
         "differences": {f"{a} − {b}": _differences(trained[a], trained[b]) for a, b in DIFFERENCES},
         "sweeps": {name: _differences(rows, trained[FULL][:1]) for name, rows in trained.items() if _swept(name)},

@@ -6,8 +6,8 @@
 All runs start from scenes-clip after 1,000 steps, when it knows the objects and hardly who has which. They see 5,120 scenes of
 domain A, five epochs of batches of 128, three negatives a caption, made anew at every step: the eight settings, LoRA, NegCLIP's
 loss and contrast alone with three seeds, gamma, beta, the local weight and the attention's normaliser with one. One learning
-rate for all but LoRA: of three, the one after which setting 1, the plainest loss with negatives, is best at composition on
-questions of its own; LoRA gets ten times that, as in the paper. Then each model is asked (`workbench.fine_tuning.Trial`): scenes
+rate for all but LoRA, which has its own: of three, the one after which setting 1, the plainest loss with negatives, is best at
+composition on questions of its own. Then each model is asked (`workbench.fine_tuning.Trial`): scenes
 of both domains, no wording or combination but as the measure says. WiSE-FT mixes the tuned weights with those before.
 
 What follows from the answers is `recipes/fine_tune_claims.py`; seed 0 of FSC-CLIP and of NegCLIP ship as models.
@@ -44,9 +44,8 @@ SCRIPTS = ("fine_tune_scenes.py",)
 SEEDS = (0, 1, 2)
 SIZE = {"batch_size": 128, "epochs": 5, "warmup": 20, "every": 50}
 PICTURES, TRAIN_SEED = 5120, 3000
-RATES, CHOICE_SEED = (1e-4, 3e-4, 1e-3), 10
+RATES, CHOICE_SEED = {"full": (1e-4, 3e-4, 1e-3), "lora": (1e-3, 3e-3, 1e-2)}, 10
 ITEMS, TEST_SEED, VALIDATION = 400, 5000, (200, 6000)
-LORA_RATE = 10  # times the rate of full fine-tuning (arXiv 2410.05210, section 4)
 ALPHAS = tuple(round(0.1 * k, 1) for k in range(1, 10))
 PATHS = ("setting 6", "LoRA", "NegCLIP")
 
@@ -87,9 +86,7 @@ def trial(n: int = ITEMS, seed: int = TEST_SEED) -> Trial:
 
 
 def config_of(name: str, seed: int, rate: float) -> FineTuneConfig:
-    config = {**HEADLINE, **SWEEPS}[name]
-    factor = LORA_RATE if config.parts == "lora" else 1
-    return replace(config, **SIZE, seed=seed, learning_rate=rate * factor)
+    return replace({**HEADLINE, **SWEEPS}[name], **SIZE, seed=seed, learning_rate=rate)
 
 
 # Rows -------------------------------------------------------------------------------------------------------------------
@@ -113,13 +110,13 @@ def before() -> dict:
     return {"setting": "before", **answers(trial().measure(base()))}
 
 
-def rates() -> dict:
+def rates(parts: str) -> dict:
     """Composition after setting 1 at each of RATES, on questions of its own; the first of the best is taken."""
     asked, found = trial(*VALIDATION), {}
-    for rate in RATES:
-        tuned = fine_tune(base(), pairs(), config_of("setting 1", CHOICE_SEED, rate)).model
-        found[f"{rate:g}"] = asked.measure(tuned).side("composition").mean
-    return {"rates": found, "rate": float(max(found, key=found.get))}
+    for rate in RATES[parts]:
+        config = replace(config_of("setting 1", CHOICE_SEED, rate), parts=parts)
+        found[f"{rate:g}"] = asked.measure(fine_tune(base(), pairs(), config).model).side("composition").mean
+    return {"parts": parts, "rates": found, "rate": float(max(found, key=found.get))}
 
 
 def tuned(name: str, seed: int, rate: float) -> dict:
@@ -167,12 +164,12 @@ class Job:
         return run_folder() / "rows" / f"{slug(self.name)}.json"
 
 
-RATE = Job("rate", rates)
+CHOICES = {parts: Job(f"rate, {parts}", partial(rates, parts)) for parts in RATES}
 
 
 def jobs() -> Iterator[Job]:
     yield Job("before", before)
-    yield RATE
+    yield from CHOICES.values()
     for seed in SEEDS:
         yield from (Job(f"{name}, seed {seed}", partial(_at_rate, name, seed)) for name in HEADLINE)
     yield from (Job(f"{name}, seed 0", partial(_at_rate, name, 0)) for name in SWEEPS)
@@ -180,7 +177,8 @@ def jobs() -> Iterator[Job]:
 
 
 def _at_rate(name: str, seed: int) -> dict:
-    return tuned(name, seed, measured(RATE, True)["rate"])
+    parts = {**HEADLINE, **SWEEPS}[name].parts
+    return tuned(name, seed, measured(CHOICES[parts], True)["rate"])
 
 
 def digests() -> dict[str, str]:
