@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from workbench.data.scenes import draw, scenes
-from workbench.fine_tuning.diagnostics import caption_cosines, length_bias, word_terms
+from workbench.fine_tuning.diagnostics import caption_cosines, length_bias, share_of_change, word_terms
 from workbench.matching.local import local_similarity, local_terms
 from workbench.models.registry import load_model
 
@@ -65,3 +65,12 @@ def test_n_equal_words_add_log_n():
     image, word = torch.randn(1, 9, 6), torch.randn(1, 1, 6)
     one, eight = (local_similarity(image, word.expand(1, n, 6), None, 10.0).item() for n in (1, 8))
     assert eight - one == pytest.approx(np.log(8), abs=1e-5)
+
+
+def test_the_share_of_change_is_that_of_the_words_that_differ(model, shown):
+    picture, captions = draw(shown[0], 64), ("a red star and a blue moon", "a blue star and a red moon")
+    own = word_terms(model, picture, captions[0])
+    found = share_of_change(model, [picture], captions[:1], captions[1:])
+    assert found.mean == pytest.approx(own.shares[[1, 5]].sum(), abs=1e-6)
+    with pytest.raises(ValueError, match="unequal numbers of tokens"):
+        share_of_change(model, [picture], ["a red star"], ["a star"])

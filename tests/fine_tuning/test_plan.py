@@ -9,6 +9,7 @@ from workbench.fine_tuning.adapters import holds_adapters, prepare
 from workbench.fine_tuning.plan import plan
 from workbench.memory import plan_memory
 from workbench.models.registry import load_model
+from workbench.records import human_bytes
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +54,8 @@ def test_a_micro_batch_takes_less_and_the_rest_is_said(model):
     whole, part = plan(model, config()), plan(model, config(micro_batch=8))
     assert part.batch_size == 8
     assert part.activations < whole.activations / 3
-    kept = 4 * 64 * 5 * model.embed_dim / 2**10
-    assert f"features of all 64 pictures and their captions stay: {kept:.0f} KiB more" in part.notes
+    kept = human_bytes(4 * 64 * 5 * model.embed_dim)
+    assert f"features of all 64 pictures and their captions stay: {kept} more" in part.notes
     assert not any("features of all" in note for note in whole.notes)
     assert any(note.startswith("the local score's maps take up to about") for note in part.notes)
     assert plan(model, config(micro_batch=1)).batch_size == 2

@@ -104,7 +104,7 @@ def test_numbers_are_of_the_scripts_weights_and_scenes_that_stand_here(stored):
 
 
 def test_claims_follow_from_the_rows(stored):
-    assert fine_tune_claims.claims(stored["rows"]) == stored["claims"]
+    assert json.loads(json.dumps(fine_tune_claims.claims(stored["rows"]))) == stored["claims"]
     ledger = Ledger.stored(RESULT)
     assert [claim.verdict for claim in ledger.claims] == [each["verdict"] for each in stored["claims"]]
     assert {claim.id for claim in ledger.claims} == {*(f"C{k}" for k in range(1, 8)), "Table 1"}
@@ -165,6 +165,26 @@ def test_what_the_page_shows_is_what_is_stored(stored):
         found.path("setting 1")
     with pytest.raises(ValueError, match="no difference"):
         found.against("setting 1 − setting 9")
+
+
+def test_the_readme_says_what_is_stored(stored):
+    written = (assets().parent / "README.md").read_text(encoding="utf-8")
+    rows = stored["rows"]
+    sides = {name: row["sides"] for name, row in rows["settings"].items()}
+
+    def mean(setting, side=COMPOSITION):
+        return f"{100 * sides[setting][side]['mean']:.1f}"
+
+    said = f"raises composition from {mean('before')} to {mean('setting 1')} percent (contrast alone: {mean('contrast alone')})"
+    assert said in written
+    assert f"({mean('before', TO_IMAGE)} to {mean('setting 1', TO_IMAGE)})" in written
+    assert f"keeps retrieval ({mean('setting 6', TO_IMAGE)}) at a composition of {mean('setting 6')}" in written
+    alone = rows["differences"]["setting 2 − contrast alone"][COMPOSITION]
+    assert f"(−{-100 * alone['mean']:.1f} [−{-100 * alone['low']:.1f}, {100 * alone['high']:.1f}])" in written
+    mixed = rows["path against path"][TO_IMAGE]["setting 6 − NegCLIP"]
+    assert mixed["alphas"] == [1.0, 0.7]
+    told = f"{-100 * mixed['mean']:.1f} [{-100 * mixed['high']:.1f}, {-100 * mixed['low']:.1f}] points better at composition"
+    assert told in written
 
 
 def test_measures_count_alike():
