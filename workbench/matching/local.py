@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from workbench.matching.blocks import MAX_BYTES, in_blocks
-from workbench.matching.grouped import group_products, pooling_bytes
+from workbench.matching.grouped import pooling_bytes
 from workbench.matching.tokens import check_width, checked_mask
 from workbench.matching.weights import Normalizer, patch_weights
 
@@ -45,7 +45,7 @@ def local_similarity(
     text_mask = checked_mask("text", several.flatten(0, 1), None if mask is None else mask.flatten(0, 1))
     check_width(image_tokens, text_tokens)
     images, texts = _wide(image_tokens), _wide(several)
-    similarity = torch.einsum("bpd,bctd->bctp", images, texts)
+    similarity = (texts.flatten(1, 2) @ images.mT).unflatten(1, texts.shape[1:3])
     text_mask = text_mask.unflatten(0, several.shape[:2])
     scores = _log_sums(similarity, images, image_mask, _lengths(texts), text_mask, logit_scale, normalizer)
     return scores if text_tokens.ndim == 4 else scores[:, 0]
@@ -91,9 +91,22 @@ def local_terms(
 
 def _log_sums(similarity, images, image_mask, word_lengths, text_mask, scale, normalizer: Normalizer) -> Tensor:
     """similarity (b, c, T, P), images (b, P, d), word lengths and mask that broadcast to (b, c, T) → (b, c)."""
-    weights = patch_weights(similarity.detach(), image_mask[:, None, None], normalizer)
-    logits = scale * group_products(weights, similarity, images) / word_lengths
-    return logits.masked_fill(~text_mask, -torch.inf).logsumexp(-1)
+    weights = patch_weights(similarity.detach(), image_mask[:, None, None], normalizer, scaled=False)
+    pooled = torch.linalg.vecdot(weights, similarity) / _pooled_lengths(weights, images)
+    return (scale * pooled / word_lengths).masked_fill(~text_mask, -torch.inf).logsumexp(-1)
+
+
+def _pooled_lengths(weights: Tensor, images: Tensor) -> Tensor:
+    """|v̂| of v̂ = Σ_p a_p v_p by the products of patches with each other, for v̂ itself would be (b, c, T, d): → (b, c, T).
+
+    Where patches cancel, rounding is all that is left; so no length is below the root of eps times the lengths that went in.
+    """
+    a, gram = weights.flatten(1, 2), images @ images.mT
+    squares = torch.linalg.vecdot(a @ gram, a)
+    with torch.no_grad():
+        going_in = a @ gram.diagonal(dim1=1, dim2=2).sqrt()[..., None]
+        least = torch.finfo(a.dtype).eps * going_in[..., 0].square() + torch.finfo(a.dtype).tiny
+    return squares.maximum(least).sqrt().unflatten(1, weights.shape[1:3])
 
 
 def _wide(tokens: Tensor) -> Tensor:
