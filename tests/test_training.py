@@ -131,6 +131,24 @@ def test_a_broken_loss_and_a_foreign_folder_are_named(tmp_path):
         train(module, loss_of(module), optimiser, steps=2, folder=tmp_path)
 
 
+def test_weights_that_are_not_finite_are_not_kept(tmp_path):
+    """A loss can be finite while its gradient is not: the state before stays, and opens."""
+    module = nn.Linear(1, 1, bias=False)
+    with torch.no_grad():
+        module.weight.fill_(1.0)
+
+    def loss(step):
+        return module.weight.sum() if step < 3 else torch.sqrt((module.weight * 0).sum())  # 0, of slope 0 / 0
+
+    optimiser = torch.optim.SGD(module.parameters(), lr=0.1)
+    with pytest.raises(ValueError, match="weight is not finite after step 4"):
+        train(module, loss, optimiser, steps=4, folder=tmp_path, every=2)
+    again = nn.Linear(1, 1, bias=False)
+    given = torch.optim.SGD(again.parameters(), lr=0.1)
+    train(again, lambda step: 0 * again.weight.sum(), given, steps=4, folder=tmp_path, every=2)
+    assert again.weight.item() == pytest.approx(0.8)
+
+
 def test_the_same_objects_go_on_as_well_as_new_ones(whole, tmp_path):
     """The loop changes the optimiser's rates; a resumed run must not take the changed ones for its own."""
     factor = {"factor": lambda step: min(1.0, (step + 1) / 30)}

@@ -41,7 +41,7 @@ def train(
     digests); a folder of another is refused. `on_step(n, losses of all n)` is called after n steps for every n in `at`, in a
     resumed run only for those not passed yet; where it returns True the run ends there, and a later call adds nothing.
     `keeps` False reads the folder and leaves it alone: one process of several writes. Raises ValueError for a loss that is
-    not finite, a folder of another run, or no steps.
+    not finite, weights that are not when they would be kept, a folder of another run, or no steps.
     """
     if steps < 1 or every < 1:
         raise ValueError(f"steps={steps}, every={every}; give one or more of each")
@@ -115,6 +115,11 @@ def _keep(
     """Weights, optimiser, random state and losses in one file, written beside and renamed."""
     from safetensors.torch import save
 
+    if bad := [key for key, x in module.state_dict().items() if x.is_floating_point() and not x.isfinite().all()]:
+        raise ValueError(
+            f"{bad[0]} is not finite after step {len(losses)}, so nothing is kept of it; lower the learning rate, and the same "
+            "call goes on from the state before"
+        )
     state = optimiser.state_dict()["state"]
     tensors = {f"module/{key}": value for key, value in module.state_dict().items()}
     tensors |= {f"optimiser/{i}/{key}": torch.as_tensor(v) for i, each in state.items() for key, v in each.items()}

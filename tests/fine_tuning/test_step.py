@@ -200,3 +200,13 @@ def test_all_families_of_tokenizers_train(any_model):
     loss, found = loss_and_gradients(any_model, replace(CONFIGS["fsc"], micro_batch=4))
     assert 0 < loss < 20
     assert all(each.isfinite().all() for each in found.values())
+
+
+def test_what_reads_as_its_caption_is_no_negative():
+    """Two words outside the vocabulary are one unknown token."""
+    model = load_model("scenes-clip@1000", device="cpu")
+    texts = [["a red zebra", "a blue star"], ["a red star", "a red star"]]
+    made = make_batch(
+        model, torch.zeros(2, 3, 64, 64), ["a red giraffe", "a red star"], texts, torch.ones(2, 2, dtype=torch.bool)
+    )
+    assert made.valid.tolist() == [[False, True], [False, False]]

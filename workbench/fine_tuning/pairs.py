@@ -78,7 +78,7 @@ class Pairs:
         size = min(batch_size, len(self))
         epoch, place = divmod(step, len(self) // size)
         rows = np.random.default_rng((seed, epoch)).permutation(len(self))[place * size : (place + 1) * size]
-        chosen = np.random.default_rng((seed, epoch, place)).random(size)
+        chosen = np.random.default_rng((seed, epoch, place, 1)).random(size)  # (seed, epoch, 0) would be (seed, epoch)
         return rows, [self.captions[row][int(u * len(self.captions[row]))] for row, u in zip(rows, chosen, strict=True)]
 
     def steps_of(self, batch_size: int) -> int:

@@ -64,8 +64,8 @@ def fine_tune(
     """Fine-tune a copy of `model` on `pairs` as FSC-CLIP does (arXiv 2410.05210), or as the configuration says.
 
     AdamW (0.9, 0.98; eps 1e-6), no decay of what has fewer than two dimensions; the scale of the logits learns where all does
-    and is kept from 1 to 100. Batches, captions and negatives follow from seed and step. The model stays in evaluation: no
-    dropout, and statistics of batch norms as they were.
+    and is kept from 1 to 100, or to where it was, if higher. Batches, captions and negatives follow from seed and step. The
+    model stays in evaluation: no dropout, and statistics of batch norms as they were.
 
     With a `folder` what learns is kept there every `config.every` steps and on Ctrl-C, and the same call goes on from it, to
     the same weights; one of another model, configuration or data is refused. `on_step(n, losses, model)` is called after n
@@ -81,14 +81,15 @@ def fine_tune(
     if config.negatives:
         check_changeable([own[0] for own in pairs.captions[:1000]], config.operators)
     run = _run_of(model, pairs, config)
-    tuned = copy.deepcopy(model)
-    torch.manual_seed(config.seed)  # adapters are drawn
-    trained = prepare(tuned, config.parts, rank=config.rank, alpha=config.alpha)
+    tuned, most = copy.deepcopy(model), max(LARGEST_SCALE, model.logit_scale)  # SigLIP's is larger from the start
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)  # adapters are drawn
+        trained = prepare(tuned, config.parts, rank=config.rank, alpha=config.alpha)
     steps = config.steps or config.epochs * pairs.steps_of(config.batch_size)
     began = time.perf_counter()
     losses = train(
         nn.ParameterList(trained.parameters.values()),
-        lambda step: _loss(tuned, pairs, config, step),
+        lambda step: _loss(tuned, pairs, config, step, most),
         _optimiser(trained, config),
         steps=steps,
         factor=lambda step: warm_cosine(step, steps, min(config.warmup, steps)),
@@ -99,7 +100,7 @@ def fine_tune(
         on_step=lambda step, losses: on_step(step, losses, tuned),
         title=f"{model.name}, {config.loss}",
     )
-    _limit_scale(tuned)
+    _limit_scale(tuned, most)
     trained.merge()
     digest = weights_digest(tuned.module)
     tuned.card = replace(tuned.card, name=name or f"{model.name} + {config.loss}", digest=digest)
@@ -119,8 +120,9 @@ def _run_of(model: DualEncoder, pairs: Pairs, config: FineTuneConfig) -> dict:
     }
 
 
-def _loss(model: DualEncoder, pairs: Pairs, config: FineTuneConfig, step: int) -> Tensor:
+def _loss(model: DualEncoder, pairs: Pairs, config: FineTuneConfig, step: int, most: float = LARGEST_SCALE) -> Tensor:
     rows, captions = pairs.drawn(config.batch_size, config.seed, step)
+    _limit_scale(model, most)
     try:
         loss = _loss_on(model, pairs.pixels(model, rows), captions, config, step)
         if torch.isfinite(loss):
@@ -138,17 +140,16 @@ def _loss_on(model: DualEncoder, pixels: Tensor, captions: Sequence[str], config
     wrong, valid = [[]] * len(captions), torch.zeros(len(captions), 0, dtype=torch.bool)
     if config.negatives:
         wrong, valid = online_negatives(captions, config.k, seed=config.seed, step=step, operators=config.operators)
-    _limit_scale(model)
     scale = model.module.logit_scale.exp()
     batch = make_batch(model, pixels, captions, wrong, valid)
     return loss_of(encode(model, batch, scale, config), batch.valid, scale, config)
 
 
-def _limit_scale(model: DualEncoder) -> None:
+def _limit_scale(model: DualEncoder, most: float) -> None:
     scale = model.module.logit_scale
-    if scale.requires_grad:  # a frozen one is the model's own, SigLIP's is larger
+    if scale.requires_grad:
         with torch.no_grad():
-            scale.clamp_(0, math.log(LARGEST_SCALE))
+            scale.clamp_(0, math.log(most))
 
 
 def _optimiser(trained: Trained, config: FineTuneConfig) -> torch.optim.Optimizer:

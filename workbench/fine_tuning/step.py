@@ -35,12 +35,16 @@ class Batch:
 def make_batch(
     model: DualEncoder, pixels: Tensor, captions: Sequence[str], wrong: Sequence[Sequence[str]], valid: Tensor
 ) -> Batch:
-    """A batch on the model's device. The start of a text does not count as a word and its end does, as in FSC-CLIP's code."""
+    """A batch on the model's device. The start of a text does not count as a word and its end does, as in FSC-CLIP's code.
+
+    What reads as its caption once it is tokenized, cut or of unknown words, is no negative.
+    """
     texts = [text for own, others in zip(captions, wrong, strict=True) for text in (own, *others)]
     tokenized = model.tokenize(texts)
     sides = (tokenized.ids, tokenized.mask, words_and_end(tokenized))
     ids, mask, words = (side.unflatten(0, (len(captions), -1)).to(model.device) for side in sides)
-    return Batch(pixels.to(model.device), ids, mask, words, valid.to(model.device))
+    told_apart = (ids[:, 1:] != ids[:, :1]).any(-1)
+    return Batch(pixels.to(model.device), ids, mask, words, valid.to(model.device) & told_apart)
 
 
 @dataclass(frozen=True)
