@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from workbench.data.scenes import draw, scenes
-from workbench.fine_tuning.diagnostics import caption_cosines, length_bias, share_of_change, word_terms
+from workbench.fine_tuning.diagnostics import caption_cosines, length_bias, swap_reading, word_terms
 from workbench.matching.local import local_similarity, local_terms
 from workbench.models.registry import load_model
 
@@ -67,10 +67,14 @@ def test_n_equal_words_add_log_n():
     assert eight - one == pytest.approx(np.log(8), abs=1e-5)
 
 
-def test_the_share_of_change_is_that_of_the_words_that_differ(model, shown):
+def test_a_common_beginning_is_counted_up_to_the_first_difference(model, shown):
     picture, captions = draw(shown[0], 64), ("a red star and a blue moon", "a blue star and a red moon")
-    own = word_terms(model, picture, captions[0])
-    found = share_of_change(model, [picture], captions[:1], captions[1:])
-    assert found.mean == pytest.approx(own.shares[[1, 5]].sum(), abs=1e-6)
-    with pytest.raises(ValueError, match="unequal numbers of tokens"):
-        share_of_change(model, [picture], ["a red star"], ["a star"])
+    own, wrong = (word_terms(model, picture, each) for each in captions)
+    found = swap_reading(model, [picture], captions[:1], captions[1:])
+    assert found.prefix.mean == pytest.approx(own.shares[0], abs=1e-6)
+    assert found.prefers.mean == float(own.score > wrong.score)
+    np.testing.assert_allclose(own.terms[0], wrong.terms[0], atol=1e-6)  # the tower is causal
+    alike = swap_reading(model, [picture], captions[:1], captions[:1])
+    assert (alike.prefix.mean, alike.prefers.mean) == (pytest.approx(1), 0)
+    with pytest.raises(ValueError, match="1 pictures, 2 and 1 captions"):
+        swap_reading(model, [picture], captions, captions[:1])

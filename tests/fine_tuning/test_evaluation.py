@@ -7,10 +7,19 @@ import numpy as np
 import pytest
 import torch
 
-from workbench.data.scenes import CATEGORIES
-from workbench.data.scenes.world import SHAPES, TEMPLATES, UNSEEN_TEMPLATES
+from workbench.data.scenes import CATEGORIES, scenes
+from workbench.data.scenes.world import COLOURS, SHAPES, TEMPLATES, UNSEEN_TEMPLATES, Thing, held_out
 from workbench.fine_tuning import TradeOff, Trial
-from workbench.fine_tuning.evaluation import CHOICES, COMPOSITION, SIDES, TO_IMAGE, TO_TEXT, ZERO_SHOT, evenly
+from workbench.fine_tuning.evaluation import (
+    CHOICES,
+    COMPOSITION,
+    SIDES,
+    TO_IMAGE,
+    TO_TEXT,
+    ZERO_SHOT,
+    evenly,
+    names_unseen,
+)
 from workbench.models.registry import load_model
 
 ZERO_SHOTS = ("colour", "shape", "surface", "unseen combination")
@@ -196,3 +205,11 @@ def test_one_item_is_no_trial(n):
 def test_two_items_are(trial):
     found = Trial(2, 1, side=16).measure(chance(4))
     assert found.side(COMPOSITION).n == 26
+
+
+def test_unseen_combinations_are_named():
+    """No true caption of training names one; what rules make of it may."""
+    unseen = next((colour, shape) for colour in COLOURS for shape in SHAPES if held_out(colour, shape))
+    assert names_unseen("a picture of a big {} {}".format(*unseen))
+    assert names_unseen(f"two {unseen[0]} {Thing(unseen[1], count=2).noun}")
+    assert not any(names_unseen(each.caption) for each in scenes(300, 3000, domain="A"))

@@ -185,6 +185,10 @@ def test_the_readme_says_what_is_stored(stored):
     assert mixed["alphas"] == [1.0, 0.7]
     told = f"{-100 * mixed['mean']:.1f} [{-100 * mixed['high']:.1f}, {-100 * mixed['low']:.1f}] points better at composition"
     assert told in written
+    for setting, tail in (("setting 1", "points over contrast alone"), ("setting 6", "points of the quads")):
+        quads = rows["differences"][f"{setting} − contrast alone"]["swap quads"]
+        ends = (quads[key] for key in ("mean", "low", "high"))
+        assert "{:.1f} [{:.1f}, {:.1f}] {}".format(*(100 * each for each in ends), tail) in written
 
 
 def test_measures_count_alike():

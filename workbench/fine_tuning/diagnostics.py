@@ -68,28 +68,45 @@ def word_terms(model: DualEncoder, picture, caption: str, *, normalizer: str = "
     return WordTerms(words, terms.numpy(), weights.unflatten(1, image.grid).numpy(), score, model.logit_scale)
 
 
-def share_of_change(
+@dataclass(frozen=True)
+class SwapReading(Record):
+    """Captions and their swaps by the local score: `prefers`, how often the caption is ahead (chance 50), and `prefix`, how much
+    of S_l the words before the first difference carry."""
+
+    model: str
+    prefers: Interval
+    prefix: Interval
+
+    def table(self) -> Table:
+        rows = (
+            ("the local score prefers the caption", self.prefers.percent()),
+            ("carried by the words before the first difference", self.prefix.percent()),
+        )
+        return Table(f"{self.model}: captions and swaps, n = {self.prefers.n}", ("what", "percent [95 %]"), rows)
+
+
+def swap_reading(
     model: DualEncoder,
     pictures: Sequence,
     captions: Sequence[str],
     others: Sequence[str],
     *,
     normalizer: str = "minmax",
-) -> Interval:
-    """How much of S_l the words carry in which a caption differs from another of as many tokens: mean over n pictures.
+) -> SwapReading:
+    """How the local score reads captions against their swaps: pictures, captions, others (n,) each.
 
-    The rest is the same in both for a causal tower's common beginning, and cancels where the two are compared. Raises ValueError
-    for unequal numbers, or a pair of captions with unequal numbers of tokens.
+    In a causal tower words before the first difference have the same terms in both captions, and cancel where the two are
+    compared; what they carry is no help (arXiv 2410.05210, eq. 8). Raises ValueError for unequal numbers.
     """
     if not len(pictures) == len(captions) == len(others):
         raise ValueError(f"{len(pictures)} pictures, {len(captions)} and {len(others)} captions; give as many of each")
-    found = []
+    prefers, prefix = [], []
     for picture, caption, other in zip(pictures, captions, others, strict=True):
         own, wrong = (word_terms(model, picture, text, normalizer=normalizer) for text in (caption, other))
-        if len(own.words) != len(wrong.words):
-            raise ValueError(f"{caption!r:.80} and {other!r:.80} have unequal numbers of tokens; give a swap of words")
-        found.append(float(own.shares[np.array(own.words) != np.array(wrong.words)].sum()))
-    return bootstrap(found)
+        alike = [a == b for a, b in zip(own.words, wrong.words, strict=False)]
+        prefix.append(float(own.shares[: [*alike, False].index(False)].sum()))
+        prefers.append(float(own.score > wrong.score))
+    return SwapReading(model.name, bootstrap(prefers), bootstrap(prefix))
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ def fine_tune(
             f"{model.name} is in {told}; load it with dtype='float32', precision='bfloat16' still computes in halves"
         )
     if config.negatives:
-        check_changeable([own[0] for own in pairs.captions[:1000]], config.operators)
+        check_changeable([each for own in pairs.captions for each in own], config.operators)
     run = _run_of(model, pairs, config)
     tuned, most = copy.deepcopy(model), max(LARGEST_SCALE, model.logit_scale)  # SigLIP's is larger from the start
     with torch.random.fork_rng(devices=[]):
@@ -123,8 +123,9 @@ def _run_of(model: DualEncoder, pairs: Pairs, config: FineTuneConfig) -> dict:
 def _loss(model: DualEncoder, pairs: Pairs, config: FineTuneConfig, step: int, most: float = LARGEST_SCALE) -> Tensor:
     rows, captions = pairs.drawn(config.batch_size, config.seed, step)
     _limit_scale(model, most)
+    pixels = pairs.pixels(model, rows)
     try:
-        loss = _loss_on(model, pairs.pixels(model, rows), captions, config, step)
+        loss = _loss_on(model, pixels, captions, config, step)
         if torch.isfinite(loss):
             return loss
         told = f"the loss is {loss.item()}"

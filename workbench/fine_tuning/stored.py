@@ -11,6 +11,7 @@ from workbench.records import Record, Table
 from workbench.stored import intervals, one_of, stored_result
 
 RESULT = "fine_tuning.json"
+SHOWN = (*SIDES, "swap quads")
 FULL, BEFORE = "setting 6", "before"
 LABELS = {
     BEFORE: "before tuning",
@@ -33,15 +34,16 @@ class Ablation(Record):
     """sides[setting][side]: percent right as fractions, means over seeds with intervals over items; `by_seed` beside them.
 
     Sides are composition, zero-shot and retrieval both ways, and composition's two parts; measures[setting][side][measure]
-    what they are means of; differences[what][side] paired by item. `sweeps` and `normalisers` are differences from setting 6
-    (or, by their name, from the local loss alone) of one seed; `paths[method][alpha][side]` weights that were mixed with those
-    before; `blind[setting]` choices with another picture, which wording alone decides.
+    what they are means of; differences[what][side] paired by item, `difference_seeds` of every seed. `sweeps` and `normalisers`
+    are differences from setting 6 (or, by their name, from the local loss alone) of one seed; `paths[method][alpha][side]`
+    weights that were mixed with those before; `blind[setting]` choices with another picture, which wording alone decides.
     """
 
     sides: Mapping[str, Mapping[str, Interval]]
     by_seed: Mapping[str, Mapping[str, tuple[float, ...]]]
     measures: Mapping[str, Mapping[str, Mapping[str, Interval]]]
     differences: Mapping[str, Mapping[str, Interval]]
+    difference_seeds: Mapping[str, Mapping[str, tuple[float, ...]]]
     sweeps: Mapping[str, Mapping[str, Interval]]
     normalisers: Mapping[str, Mapping[str, Interval]]
     paths: Mapping[str, Mapping[float, Mapping[str, Interval]]]
@@ -87,6 +89,12 @@ class Ablation(Record):
         header = ("setting", *SIDES, "furthest seeds apart")
         return Table(f"Percent right [95 %], means of 3 seeds, n = {n}", header, tuple(rows))
 
+    def naming(self) -> Table:
+        """What zero-shot is a mean of."""
+        names = tuple(self.measures[BEFORE][ZERO_SHOT])
+        rows = [(LABELS[key], *(_told(self.measures[key][ZERO_SHOT][name]) for name in names)) for key in LABELS]
+        return Table("Naming single objects, percent [95 %], means of 3 seeds", ("setting", *names), tuple(rows))
+
     def parts(self) -> Table:
         """Composition's two halves, and how many choices wording decides without the picture."""
         halves = ("swap quads", "choices")
@@ -98,17 +106,26 @@ class Ablation(Record):
         return Table("Composition by its halves, percent [95 %], means of 3 seeds", header, tuple(rows))
 
     def against(self, *what: str) -> Table:
-        """Paired differences in points, by what they compare. Raises ValueError for what was not compared."""
-        rows = [(each, *(_told(one_of(self.differences, each, "difference")[side]) for side in SIDES)) for each in what]
-        return Table("Differences in points [95 %], paired by item, 3 seeds", ("what", *SIDES), tuple(rows))
+        """Paired differences in points, by what they compare. Raises ValueError for what was not compared.
+
+        The trap: an interval over items holds no other training; the lowest and highest seed behind it do.
+        """
+        rows = [(each, *self._with_seeds(each)) for each in what]
+        caption = "Differences in points [95 % over items], paired by item, and the lowest and highest of 3 seeds"
+        return Table(caption, ("what", *SHOWN), tuple(rows))
+
+    def _with_seeds(self, what: str) -> list[str]:
+        found, seeds = one_of(self.differences, what, "difference"), self.difference_seeds[what]
+        ends = {side: (min(seeds[side]), max(seeds[side])) for side in SHOWN}
+        return [f"{_told(found[side])} {100 * ends[side][0]:.1f} … {100 * ends[side][1]:.1f}" for side in SHOWN]
 
     def strengths(self) -> Table:
         """gamma, beta, the local weight and the attention's normaliser, against setting 6 of the same seed."""
         rows = [
-            (name, *(_told(row[side]) for side in SIDES)) for name, row in {**self.sweeps, **self.normalisers}.items()
+            (name, *(_told(row[side]) for side in SHOWN)) for name, row in {**self.sweeps, **self.normalisers}.items()
         ]
         caption = "Differences in points [95 %] from FSC-CLIP (local alone: from setting 2), one seed"
-        return Table(caption, ("changed", *SIDES), tuple(dict.fromkeys(rows)))
+        return Table(caption, ("changed", *SHOWN), tuple(dict.fromkeys(rows)))
 
 
 def _told(found: Interval) -> str:
@@ -129,6 +146,7 @@ def measured_ablation() -> Ablation:
         {name: {s: tuple(each["by_seed"]) for s, each in row["sides"].items()} for name, row in settings.items()},
         {name: intervals(row["measures"]) for name, row in settings.items()},
         intervals(rows["differences"]),
+        {what: {s: tuple(each["by_seed"]) for s, each in row.items()} for what, row in rows["differences"].items()},
         intervals(rows["sweeps"]),
         intervals(rows["normalisers"]),
         {name: {float(a): intervals(row) for a, row in path.items()} for name, path in rows["paths"].items()},
