@@ -35,7 +35,7 @@ def test_the_panel_followed_the_training(sail, keep_picture):
     assert EVERY <= best <= steps <= 300
 
     curves = dict(plot(page).evaluate(DRAWN))
-    loss, recall = curves["loss"], curves["recall"]
+    loss, recall = curves["loss"], curves["mean R@10 on validation pairs"]
     assert loss[-1] < loss[0]
     assert len(recall) == steps // EVERY, "one point for each validation"
     last_best = max(step for step, each in enumerate(recall, 1) if each == max(recall))
