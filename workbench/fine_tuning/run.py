@@ -103,7 +103,10 @@ def fine_tune(
     _limit_scale(tuned, most)
     trained.merge()
     digest = weights_digest(tuned.module)
-    tuned.card = replace(tuned.card, name=name or f"{model.name} + {config.loss}", digest=digest)
+    how = f"tuned from {model.name}: {config.loss}, {config.parts}, {steps} steps on {len(pairs):,} pictures"
+    tuned.card = replace(
+        tuned.card, name=name or f"{model.name} + {config.loss}", digest=digest, notes=(how, *tuned.card.notes)
+    )
     return FineTuned(tuned, config, trained, tuple(losses), time.perf_counter() - began, len(pairs))
 
 
