@@ -14,7 +14,7 @@ from workbench.models.placement import pick_device, pick_dtype
 from workbench.models.shipped import load_shipped, read_config, shipped_heads, shipped_names, shipped_steps
 from workbench.records import Record, Table
 
-SCHEMES = ("open_clip", "local-dir", "hf-hub", "transformers")
+SCHEMES = ("open_clip", "local-dir", "hf-hub", "transformers", "lvlm")
 
 
 def load_model(name: str, *, weights: str | Path | None = None, device: str = "auto", dtype="auto") -> DualEncoder:
@@ -22,9 +22,10 @@ def load_model(name: str, *, weights: str | Path | None = None, device: str = "a
 
     `name`: a shipped model ("lite2-minilm"; "scenes-clip@1000" for a step of its training), "open_clip:<arch>/<tag>" (or
     "open_clip:<arch>" with `weights=` a checkpoint file), "local-dir:<folder>" in open_clip's format,
-    "hf-hub:<org>/<repo>", "transformers:<org>/<repo or folder>". `device` "auto" takes the first of cuda, mps, cpu; `dtype`
-    "auto" is float32. Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for missing files,
-    ConnectionError where the hub does not answer.
+    "hf-hub:<org>/<repo>", "transformers:<org>/<repo or folder>", "lvlm:<org>/<repo or folder>" (a generative vision–language
+    model, read at its last token). `device` "auto" takes the first of cuda, mps, cpu; `dtype` "auto" is float32. Raises
+    ValueError for an unknown name or weights that do not fit, FileNotFoundError for missing files, ConnectionError where the
+    hub does not answer, MemoryError for an "lvlm:" that the device has no room for.
     """
     kind = _kind(name)
     if weights is not None and kind != "open_clip":
@@ -36,6 +37,10 @@ def load_model(name: str, *, weights: str | Path | None = None, device: str = "a
         from workbench.models.hugging_face import load_hugging_face
 
         return load_hugging_face(name, **placement)
+    if kind == "lvlm":
+        from workbench.models.lvlm import load_lvlm
+
+        return load_lvlm(name, **placement)
     from workbench.models.open_clip import load_open_clip
 
     return load_open_clip(name, weights=weights, **placement)
@@ -52,6 +57,10 @@ def skeleton(name: str) -> DualEncoder:
         from workbench.models.hugging_face import skeleton_hugging_face
 
         return skeleton_hugging_face(name)
+    if _kind(name) == "lvlm":
+        from workbench.models.lvlm import skeleton_lvlm
+
+        return skeleton_lvlm(name)
     from workbench.models.open_clip import skeleton_open_clip
 
     return skeleton_open_clip(name)
@@ -118,6 +127,9 @@ def list_models(folder: str | Path | None = None) -> ModelTable:
         ModelRow(
             "transformers:<org>/<repo>", "hub", False, "a network on first use, or a folder; CLIP, SigLIP or SigLIP 2"
         ),
+        ModelRow(
+            "lvlm:<org>/<repo>", "hub", False, "a network on first use, or a folder; the LLaVA or Qwen2-VL family"
+        ),
     ]
     return ModelTable(tuple(rows))
 
@@ -166,14 +178,16 @@ def _local_row(folder: Path) -> ModelRow | None:
 
 
 def _transformers_row(folder: Path) -> ModelRow | None:
-    """A folder that transformers saved, if it holds a dual encoder."""
+    """A folder that transformers saved, if it holds a dual encoder or a vision–language model that can be read as one."""
     from workbench.models.hugging_face_towers import TOWERS
+    from workbench.models.lvlm.prompts import FAMILIES
 
     try:
         kind = json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model_type")
     except (OSError, ValueError, AttributeError):
         return None
-    if kind not in TOWERS:
+    scheme = "transformers" if kind in TOWERS else "lvlm"
+    if kind not in (*TOWERS, *FAMILIES):
         return None
     there = any(folder.glob("*.safetensors")) or any(folder.glob("*.bin"))
-    return ModelRow(f"transformers:{folder}", "local", there, "nothing" if there else "weights (model.safetensors)")
+    return ModelRow(f"{scheme}:{folder}", "local", there, "nothing" if there else "weights (model.safetensors)")

