@@ -62,6 +62,9 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.measure_class_maps
 	$(BIN)/python -m recipes.scenes_clip
 	$(BIN)/python -m recipes.measure_scenes
+	$(BIN)/python -m recipes.scenes_lvlm
+	$(BIN)/python -m recipes.measure_scenes_lvlm
+	$(BIN)/python -m recipes.scenes_lvlm_card
 	$(BIN)/python -m recipes.measure_rules
 	$(BIN)/python -m recipes.measure_isoclip
 	$(BIN)/python -m recipes.self_supervised
