@@ -8,16 +8,14 @@ from __future__ import annotations
 import copy
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 
 import torch
-from timing import in_turn, row, seconds
+from timing import forget_peak, in_turn, peak, row, seconds
 from torch import Tensor
 
 from workbench import training
@@ -97,18 +95,6 @@ def once(name: str) -> int:
     before = peak()
     ours(*given)
     return peak() - before - (sum(x.nbytes for x in given) if given[0].requires_grad else 0)
-
-
-def forget_peak() -> None:
-    """Linux only: ru_maxrss would carry over what the parent process had."""
-    if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> int:
-    if sys.platform != "linux":
-        return 0
-    return 1024 * int(re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
 def step_of(model, shown: list, pictures: list, config: FineTuneConfig) -> Callable[[], None]:

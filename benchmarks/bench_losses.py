@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from timing import in_turn, row, seconds
+from timing import forget_peak, in_turn, peak, row, seconds
 from torch import Tensor
 
 from workbench.losses import clip_loss, sigmoid_loss
@@ -86,18 +84,6 @@ def once(which: str, batch: int) -> dict[str, float]:
     before = peak()
     took = seconds(lambda: ours(which, *given))
     return {"seconds": took, "bytes": peak() - before - sum(x.nbytes for x in given)}
-
-
-def forget_peak() -> None:
-    """Linux only: ru_maxrss would carry over what the parent process had."""
-    if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
-
-
-def peak() -> int:
-    if sys.platform != "linux":
-        return 0
-    return 1024 * int(re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
 
 
 def main(sizes: tuple[int, ...]) -> None:

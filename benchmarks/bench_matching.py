@@ -6,16 +6,14 @@
 from __future__ import annotations
 
 import os
-import re
 import statistics
 import sys
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from timing import in_turn, row, seconds
+from timing import forget_peak, in_turn, peak, row, seconds
 from torch import Tensor
 
 import workbench as wb
@@ -52,18 +50,6 @@ def product(images: Tensor, texts: Tensor, dtype: torch.dtype = torch.float32) -
 def wait(tokens: Tensor) -> None:
     if tokens.is_cuda:
         torch.cuda.synchronize()
-
-
-def peak() -> int:
-    """Linux only: ru_maxrss would carry over what came before."""
-    if sys.platform != "linux":
-        return 0
-    return 1024 * int(re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])
-
-
-def forget_peak() -> None:
-    if sys.platform == "linux":
-        Path("/proc/self/clear_refs").write_text("5")
 
 
 def rates(device: str) -> None:

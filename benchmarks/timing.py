@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -23,3 +26,16 @@ def in_turn(ours: Callable[[], object], peer: Callable[[], object], repeats: int
 
 def row(what: str, measured: str, target: str) -> None:
     print(f"{what:<58} {measured:<46} target {target}")
+
+
+def forget_peak() -> None:
+    """Linux only: ru_maxrss would carry over what came before."""
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> int:
+    """Bytes of memory at the peak since `forget_peak`; 0 where it is not told."""
+    if sys.platform != "linux":
+        return 0
+    return 1024 * int(re.search(r"^VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(), re.MULTILINE)[1])

@@ -184,7 +184,7 @@ FIGURE_3 = {0.3: 0.49, 0.6: 0.08}
 
 
 @dataclass(frozen=True)
-class TradeOff:
+class Annotations:
     """What Figure 4 writes beside its curves, points; alpha runs from 0, the model before, to 1 in eleven steps."""
 
     zero_shot_gaps: tuple[float, float] = (4.9, 2.1)
@@ -193,7 +193,7 @@ class TradeOff:
     """FSC-CLIP LoRA passes about here, zero-shot and composition: above the zero-shot mean of the model before, 57.1."""
 
 
-FIGURE_4 = TradeOff()
+FIGURE_4 = Annotations()
 
 
 @dataclass(frozen=True)

@@ -155,3 +155,12 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
+
+
+def transformers_place(place: str) -> tuple[str, Path | None]:
+    """A folder of transformers with its ~ expanded, or a hub name as it stands; and the folder. Raises FileNotFoundError for a
+    folder without a configuration."""
+    folder = local_folder(place)
+    if folder is not None and not (folder / "config.json").is_file():
+        raise FileNotFoundError(f"{folder} has no config.json; give a folder that transformers saved")
+    return place if folder is None else str(folder), folder

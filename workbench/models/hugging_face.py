@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import Tokenized
-from workbench.models.hub_errors import local_folder, said_clearly
+from workbench.models.hub_errors import said_clearly, transformers_place
 from workbench.models.hugging_face_towers import LEGACY_EOS, TOWERS
 from workbench.models.paired import tokenize_with_offsets
 from workbench.models.reading import CAUSAL, ReadEncoder
@@ -55,7 +55,7 @@ def load_hugging_face(name: str, *, device: str, dtype: torch.dtype) -> HuggingF
     """
     from transformers import AutoImageProcessor, AutoModel
 
-    place, folder = _place(name)
+    place, folder = transformers_place(name.removeprefix("transformers:"))
     config = _config(name, place, folder)
     model, _ = load_weights(AutoModel, name, place, folder, config)
     with said_clearly(name, folder):
@@ -72,20 +72,11 @@ def skeleton_hugging_face(name: str) -> HuggingFaceEncoder:
     """The same model without weights, on the meta device: shapes only, for planning."""
     from transformers import AutoModel
 
-    place, folder = _place(name)
+    place, folder = transformers_place(name.removeprefix("transformers:"))
     config = _config(name, place, folder)
     with said_clearly(name, folder), torch.device("meta"):
         model = AutoModel.from_config(config, trust_remote_code=False)
     return HuggingFaceEncoder(model, None, None, _card(name, model, None), device="meta", dtype=torch.float32)
-
-
-def _place(name: str) -> tuple[str, Path | None]:
-    """A folder with its ~ expanded, or a hub name as it stands; and the folder."""
-    place = name.removeprefix("transformers:")
-    folder = local_folder(place)
-    if folder is not None and not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} has no config.json; give a folder that transformers saved")
-    return place if folder is None else str(folder), folder
 
 
 def _config(name: str, place: str, folder: Path | None):

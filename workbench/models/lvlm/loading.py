@@ -11,7 +11,7 @@ from torch import nn
 
 from workbench.hardware import available_memory
 from workbench.models.card import ModelCard
-from workbench.models.hub_errors import local_folder, said_clearly
+from workbench.models.hub_errors import said_clearly, transformers_place
 from workbench.models.lvlm.encoder import LvlmEncoder, image_features
 from workbench.models.lvlm.inputs import Inputs
 from workbench.models.lvlm.prompts import IMAGE, PROMPTS, Prompts, prompts_of
@@ -36,7 +36,7 @@ def load_lvlm(name: str, *, device: str, dtype: torch.dtype, prompts: Prompts | 
     """
     from transformers import AutoModelForImageTextToText
 
-    place, folder = _place(name)
+    place, folder = transformers_place(name.removeprefix("lvlm:"))
     bare = skeleton_lvlm(name, prompts=prompts)
     _check_memory(name, bare.module, device, dtype)
     model, _ = load_weights(_In(AutoModelForImageTextToText, dtype), name, place, folder, bare.module.config)
@@ -49,7 +49,7 @@ def skeleton_lvlm(name: str, *, prompts: Prompts | str | None = None) -> LvlmEnc
     """The same model without weights, on the meta device, with its processor: shapes only, for planning and for checks."""
     from transformers import AutoModelForImageTextToText
 
-    place, folder = _place(name)
+    place, folder = transformers_place(name.removeprefix("lvlm:"))
     config = _config(name, place, folder)
     with said_clearly(name, folder), torch.device("meta"):
         model = AutoModelForImageTextToText.from_config(config, trust_remote_code=False)
@@ -79,14 +79,6 @@ class _In:
 
     def from_pretrained(self, place: str, **options):
         return self._auto.from_pretrained(place, **{**options, "dtype": self._dtype})
-
-
-def _place(name: str) -> tuple[str, Path | None]:
-    place = name.removeprefix("lvlm:")
-    folder = local_folder(place)
-    if folder is not None and not (folder / "config.json").is_file():
-        raise FileNotFoundError(f"{folder} has no config.json; give a folder that transformers saved")
-    return place if folder is None else str(folder), folder
 
 
 def _config(name: str, place: str, folder: Path | None):
