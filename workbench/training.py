@@ -7,10 +7,12 @@ import signal
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from workbench.files import write_whole
 from workbench.progress import bar
@@ -68,6 +70,18 @@ def train(
         for group, rate in zip(optimiser.param_groups, rates, strict=True):
             group["lr"] = rate
     return losses
+
+
+def in_parts(run: Callable, sides: Sequence[Sequence], size: int | None = None) -> list:
+    """`run(*slices of sides)` for `size` rows at a time (None: all at once), each part computed again when gradients go back.
+
+    torch's checkpointing: memory holds one part's activations, and a loss over all outputs together is that of the whole batch,
+    gradients too; adding up losses of parts would not be.
+    """
+    rows = len(sides[0])
+    size = size or rows
+    run = run if size >= rows else partial(checkpoint, run, use_reentrant=False)
+    return [run(*(side[i : i + size] for side in sides)) for i in range(0, rows, size)]
 
 
 def _next_call(folder: str | Path | None) -> str:

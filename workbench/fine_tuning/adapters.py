@@ -133,7 +133,7 @@ def targets_of(model: DualEncoder) -> tuple[Target, ...]:
         if isinstance(part, nn.MultiheadAttention) and part.in_proj_weight is not None:
             found.append(Target(name, (IN, OUT), (tuple(part.in_proj_weight.shape), tuple(part.out_proj.weight.shape))))
         elif isinstance(part, nn.Linear):
-            found.append(Target(name, (_kind_of_linear(module, name),), (tuple(part.weight.shape),)))
+            found.append(Target(name, (kind_of_linear(module, name),), (tuple(part.weight.shape),)))
         elif part is first:
             out, *taken = part.weight.shape
             found.append(Target(name, (PATCHES,), ((out, prod(taken)),)))
@@ -176,7 +176,7 @@ def _first_convolution(module: nn.Module) -> nn.Conv2d | None:
     return next((part for name, part in convolutions if _tower_of(name) == "image"), None)
 
 
-def _kind_of_linear(module: nn.Module, name: str) -> str:
+def kind_of_linear(module: nn.Module, name: str) -> str:
     """Of an attention's linear layers, less those of an MLP in it, the last is the out-projection."""
     path = name.split(".")
     above = [".".join(path[:i]) for i in range(1, len(path))]
@@ -199,20 +199,21 @@ def _adapted(model: DualEncoder, rank: int, alpha: float) -> Trained:
     for tower in TOWERS:
         _of_tower(model, tower)
     targets = targets_of(model)
-    _check_rank(model, targets, rank, alpha)
+    check_rank(model, targets, rank, alpha)
     training = {target.name: model.module.get_submodule(target.name).training for target in targets}
-    tuner = _inject(model.module, [target.name for target in targets], rank, alpha)
+    tuner = inject(model.module, [target.name for target in targets], rank, alpha)
     for name, each in training.items():  # new layers start in training whatever surrounds them
         model.module.get_submodule(name).train(each)
     return _trained(model, "lora", targets, tuner)
 
 
-def _check_rank(model: DualEncoder, targets: tuple[Target, ...], rank: int, alpha: float) -> None:
+def check_rank(model: DualEncoder, targets: tuple[Target, ...], rank: int, alpha: float) -> None:
+    """Raises ValueError where there is nothing to adapt, or adapters cannot have this rank or alpha."""
     if not targets:
-        raise ValueError(f"{model.name} has no linear layer or attention to adapt; take parts='full'")
+        raise ValueError(f"{model.name} has no linear layer or attention to adapt; let other parts of it learn")
     if isinstance(alpha, bool) or not isinstance(alpha, Real) or not isfinite(alpha) or alpha <= 0:
         raise ValueError(
-            f"alpha={alpha!r}; give a positive number, FSC-CLIP takes 1 (updates are scaled by alpha / rank)"
+            f"alpha={alpha!r}; give a positive number, FSC-CLIP takes 1, VladVA 16 (updates are scaled by alpha / rank)"
         )
     shapes = ((target, shape) for target in targets for shape in target.shapes)
     narrowest, (out, taken) = min(shapes, key=lambda each: min(each[1]))
@@ -223,7 +224,7 @@ def _check_rank(model: DualEncoder, targets: tuple[Target, ...], rank: int, alph
         )
 
 
-def _inject(module: nn.Module, names: list[str], rank: int, alpha: float) -> nn.Module:
+def inject(module: nn.Module, names: list[str], rank: int, alpha: float) -> nn.Module:
     """peft's tuner, which holds the module it has changed. Names are told as a pattern: a list would also match endings."""
     from peft import LoraConfig, LoraModel
 

@@ -61,9 +61,13 @@ class Pairs:
 
     def pixels(self, model: DualEncoder, rows: Sequence[int]) -> Tensor:
         """What the model's preprocessing makes of some pictures: (B, 3, H, W)."""
+        return torch.stack(self.each(model, rows))
+
+    def each(self, model: DualEncoder, rows: Sequence[int]) -> list[Tensor]:
+        """The same one by one, (3, H, W), for models that leave pictures of several shapes."""
         if self._of is not model:
             self._kept, self._of = {}, model
-        return torch.stack([self._one(model, int(row)) for row in rows])
+        return [self._one(model, int(row)) for row in rows]
 
     def _one(self, model: DualEncoder, row: int) -> Tensor:
         found = self._kept.get(row)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from workbench.fine_tuning.config import FineTuneConfig
 from workbench.losses import clip_loss, fsc_loss, negclip_loss
 from workbench.matching import local_similarity
 from workbench.models.batches import words_and_end
 from workbench.models.dual_encoder import DualEncoder
+from workbench.training import in_parts
 
 
 @dataclass(frozen=True)
@@ -57,18 +56,12 @@ class Encoded:
 
 
 def encode(model: DualEncoder, batch: Batch, scale: Tensor, config: FineTuneConfig) -> Encoded:
-    """Features of a batch, `config.micro_batch` pictures in memory at a time.
+    """Features of a batch, `config.micro_batch` pictures in memory at a time (`training.in_parts`)."""
 
-    Each part is computed again when gradients go back through it (torch's checkpointing), so the loss is that of the whole
-    batch, every picture against all captions, and so are the gradients; accumulating losses of parts would not be.
-    """
-    size = config.micro_batch or len(batch)
-    run = partial(_part, model, config)
-    if size < len(batch):
-        run = partial(checkpoint, run, use_reentrant=False)
-    starts = range(0, len(batch), size)
-    sides = (batch.pixels, batch.ids, batch.mask, batch.words)
-    parts = [run(*(side[i : i + size] for side in sides), scale) for i in starts]
+    def run(pixels, ids, mask, words):
+        return _part(model, config, pixels, ids, mask, words, scale)
+
+    parts = in_parts(run, (batch.pixels, batch.ids, batch.mask, batch.words), config.micro_batch)
     image, texts, local = zip(*parts, strict=True)
     return Encoded(torch.cat(image), torch.cat(texts), torch.cat(local) if config.local else None)
 

@@ -7,3 +7,4 @@ from workbench.models.lvlm.loading import load_lvlm as load_lvlm
 from workbench.models.lvlm.loading import skeleton_lvlm as skeleton_lvlm
 from workbench.models.lvlm.prompts import PRESETS as PRESETS
 from workbench.models.lvlm.prompts import Prompts as Prompts
+from workbench.models.lvlm.saving import save_lvlm as save_lvlm

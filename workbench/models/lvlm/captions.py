@@ -31,7 +31,7 @@ class TextPrompt:
 
 def text_prompt(inputs: Inputs, prompts: Prompts) -> TextPrompt:
     before, after = inputs.around(prompts)
-    spans = _encoded(inputs, [f"{before}a{after}"])[0][1]
+    spans = inputs.encoded([f"{before}a{after}"])[0][1]
     own = [t for t, (start, end) in enumerate(spans) if start <= len(before) < end]
     return TextPrompt(before, after, own[0], len(spans) - own[-1] - 1)
 
@@ -45,12 +45,22 @@ def tokenized(inputs: Inputs, prompt: TextPrompt, texts: Sequence[str], context:
     texts = [inputs.checked(text)[: 40 * context] for text in texts]
     rows = [
         _row(inputs, prompt, text, context, *whole)
-        for text, whole in zip(texts, _encoded(inputs, [_written(prompt, text) for text in texts]), strict=True)
+        for text, whole in zip(texts, inputs.encoded([_written(prompt, text) for text in texts]), strict=True)
     ]
     ids = nn.utils.rnn.pad_sequence([torch.tensor(row.ids) for row in rows], batch_first=True)
     mask = torch.arange(ids.shape[1]) < torch.tensor([len(row.ids) for row in rows])[:, None]
     word_ids = [[*row.word_ids, *[None] * (ids.shape[1] - len(row.ids))] for row in rows]
     return Tokenized(ids, mask, [row.words for row in rows], word_ids, tuple(row.full_length for row in rows))
+
+
+def continued(inputs: Inputs, texts: Sequence[str], room: int) -> Tokenized:
+    """Texts that stand behind something: their tokens and an end, cut to `room`, padded on the right."""
+    texts = [inputs.checked(text)[: 40 * room] for text in texts]
+    read = inputs.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
+    rows = [[*row, inputs.tokenizer.eos_token_id] for row in read]
+    ids = nn.utils.rnn.pad_sequence([torch.tensor(row[:room]) for row in rows], batch_first=True)
+    lengths = torch.tensor([min(len(row), room) for row in rows])
+    return Tokenized(ids, torch.arange(ids.shape[1]) < lengths[:, None], full_lengths=tuple(map(len, rows)))
 
 
 def padded_left(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,20 +81,13 @@ def _written(prompt: TextPrompt, text: str) -> str:
     return f"{prompt.before}{text}{prompt.after}"
 
 
-def _encoded(inputs: Inputs, written: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
-    """ids and character spans of texts that all begin alike."""
-    special = not inputs.begins(written[0])
-    out = inputs.tokenizer(written, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
-    return list(zip(out["input_ids"], out["offset_mapping"], strict=True))
-
-
 def _row(inputs: Inputs, prompt: TextPrompt, text: str, context: int, ids: list[int], spans: list) -> _Row:
     start, full = len(prompt.before), len(ids)
     while len(ids) > context:  # pieces at the cut may come apart differently, so once is not always enough
         own = [span for span in spans if span[0] < start + len(text) and span[1] > start]
         kept = own[: max(len(own) - (len(ids) - context), 1)]
         text = text[: min(kept[-1][1] - start, len(text) - 1)]
-        ids, spans = _encoded(inputs, [_written(prompt, text)])[0]
+        ids, spans = inputs.encoded([_written(prompt, text)])[0]
     found = list(_WORD.finditer(text))
     return _Row(ids, [each.group() for each in found], [_word_at(found, a - start, b - start) for a, b in spans], full)
 

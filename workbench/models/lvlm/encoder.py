@@ -21,9 +21,10 @@ from workbench.models.batches import as_list, captions, in_batches, warn_cut
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import DualEncoder, Tokenized
 from workbench.models.lvlm.attention import last_attention
-from workbench.models.lvlm.captions import padded_left, text_prompt, tokenized
+from workbench.models.lvlm.captions import continued, padded_left, text_prompt, tokenized
 from workbench.models.lvlm.inputs import Inputs
 from workbench.models.lvlm.prompts import Prompts, prompts_of
+from workbench.models.lvlm.soft import SoftPlaces, softened
 from workbench.models.reading import check_dense, layer_index
 from workbench.models.transformers_parts import recipe_of
 from workbench.records import Record, Table
@@ -71,18 +72,49 @@ class LvlmEncoder(DualEncoder):
         self._inputs, self.prompts = inputs, prompts
         self._tokenizer = inputs.tokenizer
         self._text_prompt = text_prompt(inputs, prompts)
+        self._soft: dict[str, SoftPlaces] = {}
         _check_room(self)
 
     def with_prompts(self, prompts: Prompts | str) -> LvlmEncoder:
-        """The same weights asked in other words. Raises as `Prompts`, or ValueError for a prompt that fills the context."""
+        """The same weights asked in other words, none of them soft. Raises as `Prompts`, or ValueError for a prompt that fills
+        the context."""
         other = copy.copy(self)
-        other.prompts = prompts_of(prompts)
+        other.prompts, other._soft = prompts_of(prompts), {}
         other._text_prompt = text_prompt(self._inputs, other.prompts)
         _check_room(other)
         return other
 
+    def soften(self) -> nn.Parameter:
+        """Give every word of both prompts a vector of its own, equal to the word's at first, in place: (S, d), pictures first.
+
+        VladVA's soft prompts (arXiv 2412.04378): a set for each modality, as long as the prompt has tokens. The chat template
+        keeps its words (the paper does not say). Raises ValueError for prompts that are soft already, or have no words.
+        """
+        if self._soft:
+            raise ValueError(f"the prompts of {self.name} are soft already; ask in other words first, or load it anew")
+        side = torch.empty(3, self.card.image_size, self.card.image_size, device="meta")
+        words = {"image": self._asked(self.prompts.image, side)["input_ids"][0]}
+        read = self._tokenize(["a"])
+        words["text"] = read.ids[0, read.mask[0]]
+        embedding, self._soft = softened(self.module.get_input_embeddings(), self._inputs, self.prompts, words)
+        self.module.set_input_embeddings(embedding)
+        return embedding.soft
+
+    @property
+    def soft_prompts(self) -> dict[str, Tensor]:
+        """The vectors of soft prompts by modality, (S, d) each; none where the prompts are words."""
+        if not self._soft:
+            return {}
+        soft, cut = self.module.get_input_embeddings().soft.detach(), len(self._soft["image"].ids)
+        return {"image": soft[:cut], "text": soft[cut:]}
+
     def recipe_of(self, modality: str) -> str:
-        asked = getattr(self.prompts, modality), self.prompts.chat, self.prompts.ending
+        asked = (
+            getattr(self.prompts, modality),
+            self.prompts.chat,
+            self.prompts.ending,
+            *(["soft"] if self._soft else []),
+        )
         return f"{recipe_of(self.module, 'summary token')} {asked}"
 
     @property
@@ -109,7 +141,8 @@ class LvlmEncoder(DualEncoder):
         return self._inputs.pixels(image)
 
     def _tokenize(self, texts: list[str]) -> Tokenized:
-        return tokenized(self._inputs, self._text_prompt, texts, self.card.context_length)
+        read = tokenized(self._inputs, self._text_prompt, texts, self.card.context_length)
+        return replace(read, ids=self._soft["text"].put(read.ids, read.mask)) if self._soft else read
 
     # Features -------------------------------------------------------------------------------------------------------
 
@@ -145,7 +178,14 @@ class LvlmEncoder(DualEncoder):
 
     def _asked(self, prompt: str, pixels: Tensor) -> dict[str, Tensor]:
         size = tuple(pixels.shape[-2:])
-        return self._inputs.picture_prompt(prompt, size, chat=self.prompts.chat, ending=self.prompts.ending)
+        asked = self._inputs.picture_prompt(prompt, size, chat=self.prompts.chat, ending=self.prompts.ending)
+        if self._soft and prompt == self.prompts.image:
+            asked["input_ids"] = self._soft["image"].put(asked["input_ids"])
+        return asked
+
+    def _checked(self, prompt: str) -> str:
+        """A prompt about a picture. Raises as `Prompts` for one without its place."""
+        return replace(self.prompts, caption=prompt).caption
 
     def _places(self, pixels: Tensor) -> Tensor:
         """Where the image tokens stand in the image prompt: (P,)."""
@@ -161,6 +201,36 @@ class LvlmEncoder(DualEncoder):
         # The place of a token counts from the first that is attended to, wherever the padding stands.
         positions = (mask.long().cumsum(1) - 1).clamp(min=0)
         return {"input_ids": ids, "attention_mask": mask.long(), "position_ids": positions}
+
+    def forward_writing(
+        self, pixels: Tensor, ids: Tensor, mask: Tensor, *, prompt: str | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Differentiable: summaries (B, d) of pictures, and the loss in nats (B, T) of each token of a text that follows.
+
+        ids (B, T) and mask (B, T) are `continuation`'s, padded on the right; the text stands behind the prompt (`prompts.image`
+        by default) in the same sequence, so its first token is predicted where the summary is read (VladVA's L_AR, arXiv
+        2412.04378). 0 where nothing is. Logits are of these tokens alone. Raises ValueError for a prompt without its place.
+        """
+        asked = self._of_pictures(pixels, self.prompts.image if prompt is None else self._checked(prompt))
+        start = asked["input_ids"].shape[1]
+        states = self._states(**_followed(asked, ids, mask))
+        logits = self.module.get_output_embeddings()(states[:, start - 1 : -1][mask])
+        losses = nn.functional.cross_entropy(logits.float(), ids[mask], reduction="none")
+        return states[:, start - 1], torch.zeros_like(mask, dtype=losses.dtype).masked_scatter(mask, losses)
+
+    def continuation(self, texts: Iterable[str], room: int | None = None) -> Tokenized:
+        """Texts as `forward_writing` takes them, on the CPU: their tokens and an end, cut to `room`.
+
+        `room` is by default what the longest prompt about a picture leaves of the context. Raises as `encode_text`, and
+        ValueError for a text that holds the image token.
+        """
+        if room is None:
+            side = torch.empty(3, self.card.image_size, self.card.image_size, device="meta")
+            asked = (
+                self._asked(prompt, side)["input_ids"].shape[1] for prompt in (self.prompts.image, self.prompts.caption)
+            )
+            room = self.card.context_length - max(asked)
+        return continued(self._inputs, captions(texts), room)
 
     # What else the model can say ------------------------------------------------------------------------------------
 
@@ -222,13 +292,13 @@ class LvlmEncoder(DualEncoder):
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens}; give 1 or more")
-        prompts = self.prompts if prompt is None else replace(self.prompts, caption=prompt)
+        asked = self.prompts.caption if prompt is None else self._checked(prompt)
         said, options = (
             [],
             {"do_sample": False, "max_new_tokens": max_new_tokens, "pad_token_id": _pad(self._tokenizer)},
         )
         with self._reading():
-            for inputs in self._batches(images, None, prompts.caption, batch_size):
+            for inputs in self._batches(images, None, asked, batch_size):
                 out = self.module.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
                 said += self._tokenizer.batch_decode(out, skip_special_tokens=True)
         return [each.strip() for each in said]
@@ -269,6 +339,14 @@ def _check_room(model: LvlmEncoder) -> None:
             raise ValueError(
                 f"the {name} prompt takes {length} of the {context} tokens that {model.name} reads; shorten it"
             )
+
+
+def _followed(asked: dict[str, Tensor], ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
+    """The inputs of a prompt with a text behind it; what else goes with its tokens says of these that they are text: 0."""
+    behind = {"input_ids": ids, "attention_mask": mask.to(asked["attention_mask"].dtype)}
+    length = asked["input_ids"].shape[1]
+    more = {key: behind.get(key, torch.zeros_like(ids)) for key, value in asked.items() if value.shape[1:] == (length,)}
+    return asked | {key: torch.cat([asked[key], value], dim=1) for key, value in more.items()}
 
 
 def _last(states: Tensor, mask: Tensor) -> Tensor:

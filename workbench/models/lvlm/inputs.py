@@ -126,11 +126,14 @@ class Inputs:
         return dict(self._asked[key])
 
     def _picture_prompt(self, prompt: str, size: tuple[int, int], chat: bool, ending: str) -> dict[str, Tensor]:
-        before, after = prompt.split(IMAGE)
-        written = self._written([("text", before), ("image", None), ("text", after)], chat) + ending
         blank = Image.new("RGB", (size[1], size[0]))
-        made = self._made(blank, written)
+        made = self._made(blank, self.about_picture(prompt, chat, ending))
         return {key: made[key] for key in made if key in ("input_ids", "token_type_ids", "mm_token_type_ids")}
+
+    def about_picture(self, prompt: str, chat: bool, ending: str) -> str:
+        """A prompt as it is written before a picture's places are: the image token stands once in it."""
+        before, after = prompt.split(IMAGE)
+        return self._written([("text", before), ("image", None), ("text", after)], chat) + ending
 
     def around(self, prompts: Prompts) -> tuple[str, str]:
         """What is written before and after a caption."""
@@ -139,6 +142,12 @@ class Inputs:
         if not here:
             raise ValueError(f"the chat template of {self.name} leaves text out of a turn; give Prompts(chat=False, …)")
         return before, after
+
+    def encoded(self, written: list[str]) -> list[tuple[list[int], list[tuple[int, int]]]]:
+        """ids and character spans of texts that all begin alike."""
+        special = not self.begins(written[0])
+        out = self.tokenizer(written, add_special_tokens=special, return_offsets_mapping=True, verbose=False)
+        return list(zip(out["input_ids"], out["offset_mapping"], strict=True))
 
     def checked(self, caption: str) -> str:
         """The caption as it is. Raises ValueError for one that holds what stands for a picture."""

@@ -15,6 +15,7 @@ from workbench.models.hub_errors import said_clearly, transformers_place
 from workbench.models.lvlm.encoder import LvlmEncoder, image_features
 from workbench.models.lvlm.inputs import Inputs
 from workbench.models.lvlm.prompts import IMAGE, PROMPTS, Prompts, prompts_of
+from workbench.models.lvlm.saving import SOFT, put_soft_prompts, soft_prompts_of
 from workbench.models.transformers_parts import load_weights
 from workbench.models.weights import check_vocabulary, weights_digest
 from workbench.records import human_bytes
@@ -28,7 +29,8 @@ KEEPS_SHAPE = "a picture keeps its shape, so the patch grid is each picture's ow
 def load_lvlm(name: str, *, device: str, dtype: torch.dtype, prompts: Prompts | str | None = None) -> LvlmEncoder:
     """Load `lvlm:<org>/<repo or folder>` with its own processor.
 
-    `prompts`: a preset by name, or Prompts; without them those of a folder's prompts.json, else E5-V's.
+    `prompts`: a preset by name, or Prompts; without them those of a folder's prompts.json, with its soft_prompts.safetensors
+    where that lies there, else E5-V's.
 
     Raises FileNotFoundError for a folder that lacks a file, ConnectionError where the hub would be needed and does not
     answer, MemoryError (before any weight is read) for a model that does not fit on the device, ValueError for another kind
@@ -41,8 +43,11 @@ def load_lvlm(name: str, *, device: str, dtype: torch.dtype, prompts: Prompts | 
     _check_memory(name, bare.module, device, dtype)
     model, _ = load_weights(_In(AutoModelForImageTextToText, dtype), name, place, folder, bare.module.config)
     _check_exposed(name, model)
-    card = replace(bare.card, digest=weights_digest(model))
-    return LvlmEncoder(model, bare._inputs, bare.prompts, card, device=device, dtype=dtype)
+    loaded = LvlmEncoder(model, bare._inputs, bare.prompts, bare.card, device=device, dtype=dtype)
+    if prompts is None and (soft := soft_prompts_of(folder)):
+        put_soft_prompts(loaded, soft, f"{folder / SOFT}")
+    loaded.card = replace(bare.card, digest=weights_digest(model))
+    return loaded
 
 
 def skeleton_lvlm(name: str, *, prompts: Prompts | str | None = None) -> LvlmEncoder:

@@ -1,0 +1,231 @@
+"""Soft prompts: words of their own behind the vocabulary, saved beside the weights; and texts written behind a prompt."""
+
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+
+from tests.models.tiny_lvlm import save_llava, save_qwen
+from workbench.models.lvlm import PRESETS, Prompts, save_lvlm
+from workbench.models.registry import load_model
+from workbench.models.weights import weights_digest
+
+PICTURES = [Image.linear_gradient("L").convert("RGB"), Image.radial_gradient("L").convert("RGB")]
+CAPTIONS = ["a red cat", "a blue ball on the left of a red cube .", "cat"]
+SAVED = {"llava": save_llava, "qwen2_vl": save_qwen}
+
+
+@pytest.fixture(scope="module", params=list(SAVED))
+def folder(request, tmp_path_factory):
+    folder = tmp_path_factory.mktemp(request.param)
+    SAVED[request.param](folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(folder):
+    return load_model(f"lvlm:{folder}", device="cpu")
+
+
+@pytest.fixture
+def soft(model):
+    made = copy.deepcopy(model)
+    made.soften()
+    return made
+
+
+def moved(model, by=1.0):
+    with torch.no_grad():
+        torch.manual_seed(0)
+        own = model.module.get_input_embeddings().soft
+        own.add_(by * torch.randn_like(own))
+    return model
+
+
+def posts(model):
+    return model.encode_image(PICTURES).post, model.encode_text(CAPTIONS).post
+
+
+def test_soft_prompts_start_as_their_words(model, soft):
+    for one, other in zip(posts(model), posts(soft), strict=True):
+        assert torch.equal(one, other)
+    words = model.module.get_input_embeddings().weight
+    ids = model.tokenizer("Summary above image in one word:", add_special_tokens=False)["input_ids"]
+    assert torch.equal(soft.soft_prompts["image"], words[ids])
+    ids = model.tokenizer("Summary above sentence in one word:", add_special_tokens=False)["input_ids"]
+    assert torch.equal(soft.soft_prompts["text"], words[ids])
+
+
+def test_a_prompts_own_words_are_soft_and_the_templates_are_not(model):
+    asked = Prompts(image="describe this <image> in one word", text="the <sent> compress")
+    made = copy.deepcopy(model).with_prompts(asked)
+    made.soften()
+    assert {side: len(each) for side, each in made.soft_prompts.items()} == {"image": 5, "text": 2}
+    size = made.card.image_size
+    before, after = (
+        each._asked(asked.image, torch.empty(3, size, size))["input_ids"][0]
+        for each in (model.with_prompts(asked), made)
+    )
+    vocabulary = model.module.get_input_embeddings().num_embeddings
+    changed = before != after
+    assert made.tokenizer.decode(before[changed]) == "describe this in one word"
+    assert after[changed].tolist() == list(range(vocabulary, vocabulary + 5))
+    read, plain = made.tokenize(CAPTIONS), model.with_prompts(asked).tokenize(CAPTIONS)
+    for row in range(len(CAPTIONS)):
+        changed = read.ids[row] != plain.ids[row]
+        assert made.tokenizer.decode(plain.ids[row][changed]) == "the compress"
+        assert read.ids[row][changed].tolist() == [vocabulary + 5, vocabulary + 6]
+
+
+def test_each_side_has_a_set_of_its_own(model, soft):
+    image, text = posts(model)
+    with torch.no_grad():
+        soft.module.get_input_embeddings().soft[: len(soft.soft_prompts["image"])] += 1
+    changed, same = posts(soft)
+    assert (changed - image).abs().max() > 1e-3
+    assert torch.equal(same, text)
+
+
+def test_batched_equals_one_by_one(soft):
+    moved(soft)
+    together = soft.encode_text(CAPTIONS).post
+    for m, caption in enumerate(CAPTIONS):
+        assert torch.allclose(together[m], soft.encode_text(caption).post[0], atol=1e-5)
+
+
+def test_every_soft_vector_gets_a_gradient(soft):
+    own = soft.module.get_input_embeddings().soft
+    pixels = torch.stack([soft.preprocess(picture) for picture in PICTURES])
+    read = soft.tokenize(CAPTIONS)
+    loss = soft.forward_image(pixels).post.square().sum() + soft.forward_text(read.ids, read.mask).post.square().sum()
+    loss.backward()
+    assert (own.grad.abs().sum(1) > 0).all()
+
+
+def test_asking_in_other_words_is_not_soft(model, soft):
+    moved(soft)
+    again = soft.with_prompts(soft.prompts)
+    assert again.soft_prompts == {}
+    for one, other in zip(posts(model), posts(again), strict=True):
+        assert torch.equal(one, other)
+    assert soft.recipe_of("image") != again.recipe_of("image")
+    assert soft.identity("text", "post") != model.identity("text", "post")
+
+
+def test_the_model_still_writes_and_never_a_soft_word(model, soft):
+    asked = "<image>\ndescribe this"
+    before = model.generate(PICTURES, asked, max_new_tokens=4)
+    moved(soft)
+    assert soft.generate(PICTURES, asked, max_new_tokens=4) == before
+    vocabulary = model.module.get_input_embeddings().num_embeddings
+    assert len(soft.next_tokens(PICTURES, k=vocabulary).mean_tokens) == vocabulary
+    with pytest.raises(ValueError, match=f"give 1 to {vocabulary}"):
+        soft.next_tokens(PICTURES, k=vocabulary + 1)
+
+
+def test_soft_prompts_cannot_be_softened_again_nor_without_words(model, soft):
+    with pytest.raises(ValueError, match="soft already"):
+        soft.soften()
+    with pytest.raises(ValueError, match="'<image>' has no words to be soft"):
+        copy.deepcopy(model).with_prompts(Prompts(image="<image>", text="<sent> in one word")).soften()
+
+
+# Saving -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("softened", [True, False])
+def test_a_saved_model_opens_the_same(model, softened, tmp_path):
+    made = copy.deepcopy(model).with_prompts(
+        replace(PRESETS["CAFe"], caption="<image>\ndescribe this", temperature=0.1)
+    )
+    if softened:
+        made.soften()
+        moved(made)
+    folder = save_lvlm(made, tmp_path / "made")
+    again = load_model(f"lvlm:{folder}", device="cpu")
+    for one, other in zip(posts(made), posts(again), strict=True):
+        assert torch.equal(one, other)
+    assert again.generate(PICTURES, max_new_tokens=4) == made.generate(PICTURES, max_new_tokens=4)
+    assert again.prompts == made.prompts
+    assert again.card.digest == weights_digest(made.module)
+    assert [each.name for each in tmp_path.iterdir()] == ["made"]
+    assert f"Saved from {made.name}" in (folder / "README.md").read_text()
+
+
+def test_a_saved_model_is_transformers_own(soft, tmp_path):
+    from transformers import AutoModelForImageTextToText
+
+    folder = save_lvlm(moved(soft), tmp_path / "made")
+    alone = AutoModelForImageTextToText.from_pretrained(folder)
+    assert torch.equal(alone.get_input_embeddings().weight, soft.module.get_input_embeddings().weight)
+    assert soft.soft_prompts  # putting the plain embedding in for saving is undone
+
+
+def test_asked_in_other_words_a_saved_model_leaves_its_soft_prompts(soft, tmp_path):
+    folder = save_lvlm(moved(soft), tmp_path / "made")
+    words = load_model(f"lvlm:{folder}", device="cpu").with_prompts("E5-V")
+    assert words.soft_prompts == {}
+
+
+def test_soft_prompts_that_do_not_fit(soft, tmp_path):
+    from safetensors.torch import save_file
+
+    folder = save_lvlm(soft, tmp_path / "made")
+    file = folder / "soft_prompts.safetensors"
+    save_file({"image": torch.zeros(2, 32), "text": torch.zeros(7, 32)}, file)
+    with pytest.raises(ValueError, match=r"holds vectors of .*'image': \(2, 32\)"):
+        load_model(f"lvlm:{folder}", device="cpu")
+    save_file({"image": torch.zeros(7, 32)}, file)
+    with pytest.raises(ValueError, match="holds image; soft prompts are 'image' and 'text'"):
+        load_model(f"lvlm:{folder}", device="cpu")
+    file.write_bytes(b"\0" * 7)
+    with pytest.raises(ValueError, match="no whole file of soft prompts"):
+        load_model(f"lvlm:{folder}", device="cpu")
+
+
+def test_nothing_is_written_over(model, tmp_path):
+    (tmp_path / "there").mkdir()
+    with pytest.raises(ValueError, match="there exists; give a new folder"):
+        save_lvlm(model, tmp_path / "there")
+
+
+# Writing ----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_text_behind_the_prompt_is_scored_as_the_library_scores_it(model):
+    read = model.continuation(CAPTIONS)
+    pixels = torch.stack([model.preprocess(picture) for picture in [*PICTURES, PICTURES[0]]])
+    with torch.no_grad():
+        summaries, losses = model.forward_writing(pixels, read.ids, read.mask)
+    assert torch.allclose(summaries, model.encode_image([*PICTURES, PICTURES[0]]).post, atol=1e-5)
+    for row in range(len(CAPTIONS)):
+        own = read.ids[row][read.mask[row]]
+        asked = model._of_pictures(pixels[row : row + 1], model.prompts.image)
+        length = asked["input_ids"].shape[1]
+        whole = {
+            k: torch.cat([v, torch.zeros(1, len(own), dtype=v.dtype)], 1)
+            for k, v in asked.items()
+            if v.shape[1:] == (length,)
+        }
+        whole["input_ids"][0, length:], whole["attention_mask"][0, length:] = own, 1
+        with torch.no_grad():
+            logits = model.module(**(asked | whole), use_cache=False).logits[0, length - 1 : -1]
+        wanted = torch.nn.functional.cross_entropy(logits, own, reduction="none")
+        assert torch.allclose(losses[row][read.mask[row]], wanted, atol=1e-5)
+        assert (losses[row][~read.mask[row]] == 0).all()
+
+
+def test_a_continuation_ends_and_is_cut_to_its_room(model):
+    read = model.continuation(CAPTIONS)
+    assert [int(row[mask][-1]) for row, mask in zip(read.ids, read.mask, strict=True)] == [
+        model.tokenizer.eos_token_id
+    ] * 3
+    assert read.full_lengths == (4, 12, 2)
+    assert model.tokenizer.decode(read.ids[0][:3]) == CAPTIONS[0]
+    cut = model.continuation(["a red cat"], room=2)
+    assert cut.ids.shape == (1, 2)
+    assert cut.full_lengths == (4,)
+    with pytest.raises(ValueError, match="stands for a picture"):
+        model.continuation(["an <image> of a cat"])
