@@ -49,7 +49,7 @@ STARTS = {
     "E5-V": PRESETS["E5-V"],
     "plain": Prompts(f"<image>\n{PLAIN.format('picture')}", f"<sent>\n{PLAIN.format('sentence')}"),
 }
-RATES, RATE_SEED = {"soft prompts": (3e-3, 1e-2, 3e-2), "LoRA": (1e-3, 3e-3, 1e-2)}, 10
+RATES, RATE_SEED = {"soft prompts": (1e-2, 3e-2, 1e-1), "LoRA": (3e-3, 1e-2, 3e-2)}, 10
 ITEMS, TEST_SEED, VALIDATION = 400, 7000, (300, 8000)
 WRITTEN, TOLD = 500, 300
 CAPTION = "<image>\ndescribe the picture in detail"
