@@ -31,3 +31,17 @@ def test_by_length(llava):
 def test_the_digest_tells_long_captions_apart(llava):
     one, other = (TwoCaptions(PICTURES, SHORT, long).digest(llava) for long in (LONG, LONG[::-1]))
     assert one != other == TwoCaptions(PICTURES, SHORT, LONG[::-1]).digest(llava)
+
+
+def test_held_out_pictures_are_not_trained_on():
+    told = TwoCaptions(PICTURES, SHORT, [*LONG[:5], None])
+    train, held = told.split(2, seed=3)
+    assert len(train) == 4
+    assert sorted(each[0] for each in (*train.captions, *held.captions)) == sorted(SHORT)
+    for part in (train, held):
+        rows = [SHORT.index(each[0]) for each in part.captions]
+        assert list(part.long) == [told.long[row] for row in rows]
+        assert all(picture is PICTURES[row] for picture, row in zip(part.pictures, rows, strict=True))
+    assert told.split(2, seed=3)[1].captions == held.captions
+    with pytest.raises(ValueError, match="held=5 of 6 pictures; give 2 to 4"):
+        told.split(5)

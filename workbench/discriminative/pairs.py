@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+import numpy as np
+
 from workbench.fine_tuning.pairs import Pairs
 from workbench.models.batches import check_caption
 from workbench.models.lvlm import LvlmEncoder
@@ -48,6 +50,20 @@ class TwoCaptions(Pairs):
                 "short captions too, or a larger short_below"
             )
         return cls(*zip(*kept, strict=True))
+
+    def split(self, held: int, seed: int = 0) -> tuple[TwoCaptions, TwoCaptions]:
+        """What stays and `held` pictures drawn by seed, never trained on. Raises ValueError where either would be fewer than two.
+
+        The trap: two files of one picture may fall on both sides.
+        """
+        if not 2 <= held <= len(self) - 2:
+            raise ValueError(f"held={held} of {len(self)} pictures; give 2 to {len(self) - 2}")
+        order = np.random.default_rng(seed).permutation(len(self)).tolist()
+        return self._only(order[held:]), self._only(order[:held])
+
+    def _only(self, rows: Sequence[int]) -> TwoCaptions:
+        sides = (self.pictures, self.captions, self.long)
+        return TwoCaptions(*([side[row] for row in rows] for side in sides))
 
     def digest(self, model) -> str:
         whole = hashlib.sha256("\0".join(each or "" for each in self.long).encode())

@@ -51,7 +51,8 @@ class DualEncoder(ABC):
     """
 
     def __init__(self, module: nn.Module, card: ModelCard, *, device: str, dtype: torch.dtype):
-        self.module = module.to(device=device, dtype=dtype).eval()
+        kept = getattr(module, "is_quantized", False)  # such a model is loaded in its precision, and refuses another
+        self.module = module.to(device=device, **({} if kept else {"dtype": dtype})).eval()
         self.card = card
         self.device, self.dtype = torch.device(device), dtype
         if dtype == torch.float16:  # which ends at 65,504

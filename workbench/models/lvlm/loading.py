@@ -15,7 +15,9 @@ from workbench.models.hub_errors import said_clearly, transformers_place
 from workbench.models.lvlm.encoder import LvlmEncoder, image_features
 from workbench.models.lvlm.inputs import Inputs
 from workbench.models.lvlm.prompts import IMAGE, PROMPTS, Prompts, prompts_of
+from workbench.models.lvlm.quantized import COMPUTE, InFourBits, check_four_bit, weights_bytes
 from workbench.models.lvlm.saving import SOFT, put_soft_prompts, soft_prompts_of
+from workbench.models.placement import FOUR_BIT
 from workbench.models.transformers_parts import load_weights
 from workbench.models.weights import check_vocabulary, weights_digest
 from workbench.records import human_bytes
@@ -26,22 +28,31 @@ READING = "both modalities read by the language model, left to right: a token ha
 KEEPS_SHAPE = "a picture keeps its shape, so the patch grid is each picture's own"
 
 
-def load_lvlm(name: str, *, device: str, dtype: torch.dtype, prompts: Prompts | str | None = None) -> LvlmEncoder:
+def load_lvlm(
+    name: str, *, device: str, dtype: torch.dtype | str, prompts: Prompts | str | None = None
+) -> LvlmEncoder:
     """Load `lvlm:<org>/<repo or folder>` with its own processor.
 
+    `dtype` "4bit" is for reading: the language model's linear layers in nf4, all else and what is computed in bfloat16.
     `prompts`: a preset by name, or Prompts; without them those of a folder's prompts.json, with its soft_prompts.safetensors
     where that lies there, else E5-V's.
 
     Raises FileNotFoundError for a folder that lacks a file, ConnectionError where the hub would be needed and does not
     answer, MemoryError (before any weight is read) for a model that does not fit on the device, ValueError for another kind
-    of model, one that shows no hidden states, a processor of another model, or weights that are damaged or do not fit.
+    of model, one that shows no hidden states, a processor of another model, weights that are damaged or do not fit, or 4 bits
+    without bitsandbytes.
     """
     from transformers import AutoModelForImageTextToText
 
     place, folder = transformers_place(name.removeprefix("lvlm:"))
+    if dtype == FOUR_BIT:
+        check_four_bit(name)
     bare = skeleton_lvlm(name, prompts=prompts)
     _check_memory(name, bare.module, device, dtype)
-    model, _ = load_weights(_In(AutoModelForImageTextToText, dtype), name, place, folder, bare.module.config)
+    auto = _In(AutoModelForImageTextToText, dtype)
+    if dtype == FOUR_BIT:
+        auto, dtype = InFourBits(AutoModelForImageTextToText, bare.module, device), COMPUTE
+    model, _ = load_weights(auto, name, place, folder, bare.module.config)
     _check_exposed(name, model)
     loaded = LvlmEncoder(model, bare._inputs, bare.prompts, bare.card, device=device, dtype=dtype)
     if prompts is None and (soft := soft_prompts_of(folder)):
@@ -166,15 +177,16 @@ def _check_patches(name: str, vision, inputs: Inputs, advice: str) -> None:
         )
 
 
-def _check_memory(name: str, model: nn.Module, device: str, dtype: torch.dtype) -> None:
+def _check_memory(name: str, model: nn.Module, device: str, dtype: torch.dtype | str) -> None:
     """Raises MemoryError where the weights alone would take more than is free on the device (or here, on their way there)."""
-    needed = sum(p.numel() for p in model.parameters()) * dtype.itemsize
+    needed = weights_bytes(model, dtype)
+    smaller = "" if dtype == FOUR_BIT else "dtype='bfloat16' or '4bit', "
     for where in dict.fromkeys(("cpu", device)):
         free = available_memory(where)
         if needed > MARGIN * free:
             raise MemoryError(
                 f"the weights of {name} take {human_bytes(needed)} in {str(dtype).removeprefix('torch.')}, and {where} has "
-                f"{human_bytes(free)} free; take dtype='bfloat16', a smaller model, or another machine (plan_memory says more)"
+                f"{human_bytes(free)} free; take {smaller}a smaller model, or another machine (plan_memory says more)"
             )
 
 
