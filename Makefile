@@ -65,6 +65,7 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.scenes_lvlm
 	$(BIN)/python -m recipes.measure_scenes_lvlm
 	$(BIN)/python -m recipes.scenes_lvlm_card
+	$(BIN)/python -m recipes.measure_prompts
 	$(BIN)/python -m recipes.measure_rules
 	$(BIN)/python -m recipes.measure_isoclip
 	$(BIN)/python -m recipes.self_supervised
@@ -74,6 +75,9 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.pair_heads
 	$(BIN)/python -m recipes.fine_tune_scenes
 	$(BIN)/python -m recipes.fine_tune_models
+	$(BIN)/python -m recipes.tune_scenes_lvlm
+	$(BIN)/python -m recipes.look_into_lvlm
+	$(BIN)/python -m recipes.tuned_lvlm
 	$(BIN)/python -m recipes.scenes_card
 	$(BIN)/python -m recipes.cards
 

@@ -21,7 +21,8 @@ GROUPS = {
     "swap": ("choose: swap_nouns", "choose: swap_attributes"),
     "swap quads": tuple(f"swap quads: {each}" for each in ("Colour", "Material", "Size", "Quantity", "Relation")),
 }
-INSIDE = ("entropy of pictures", "entropy of captions", "support", "share")
+BEHIND = "f1 behind its prompt"
+INSIDE = ("entropy of pictures", "entropy of captions", "support", "share", BEHIND)
 DIFFERENCES = (
     *((row, BEFORE) for row in LADDER[1:]),
     (LORA, SOFT),

@@ -16,12 +16,14 @@ from pathlib import Path
 import torch
 
 from recipes import tune_scenes_lvlm as tuning
-from recipes.discriminative_claims import claims, summary
+from recipes.discriminative_claims import BEHIND, claims, summary
 from recipes.files import sha256, write_json
 from recipes.measure_prompts import stored
+from recipes.measure_scenes_lvlm import f1
 from recipes.rows import Rows
 from workbench import paths
 from workbench.data.scenes import draw
+from workbench.data.scenes.asking import things_in
 from workbench.discriminative.looking import effective_support
 from workbench.discriminative.prompts_read import read_prompt
 from workbench.models.lvlm import LvlmEncoder
@@ -40,8 +42,10 @@ def pairs() -> tuple[list, list[str]]:
 
 def look(model: LvlmEncoder) -> dict:
     """The reading under its own prompts; of every picture the mean support over heads and the share of attention that pictures
-    get; and of the first pictures the maps themselves."""
+    get; of the first pictures the maps themselves; and the F1 of what it writes behind the prompt that it was tuned with."""
     pictures, texts = pairs()
+    there, drawn = tuning.to_tell()
+    behind = model.generate(drawn, model.prompts.image)
     weights = model.summary_attention(pictures).weights
     support = effective_support(weights)
     return stored(
@@ -51,6 +55,7 @@ def look(model: LvlmEncoder) -> dict:
             "entropy of captions": model.next_tokens(texts=texts).entropy,
             "support": tuple(support.mean(1).tolist()),
             "support by head": tuple(support.mean(0).tolist()),
+            BEHIND: tuple(f1(things_in(text), each.things) for text, each in zip(behind, there, strict=True)),
             "share": tuple(weights.sum(-1).mean(1).tolist()),
             "maps": tuple(tuple(tuple(head.tolist()) for head in each) for each in weights[:SHOWN]),
         }

@@ -229,3 +229,9 @@ def test_a_continuation_ends_and_is_cut_to_its_room(model):
     assert cut.full_lengths == (4,)
     with pytest.raises(ValueError, match="stands for a picture"):
         model.continuation(["an <image> of a cat"])
+
+
+def test_a_preset_leaves_the_question_for_captions(model):
+    own = model.with_prompts(replace(PRESETS["E5-V"], caption="<image>\ndescribe this cat"))
+    assert own.with_prompts("CAFe").prompts == replace(PRESETS["CAFe"], caption="<image>\ndescribe this cat")
+    assert own.with_prompts(PRESETS["CAFe"]).prompts == PRESETS["CAFe"]

@@ -14,6 +14,7 @@ import transformers
 import workbench as wb
 from tests.models.test_hugging_face import save_model
 from tests.models.test_open_clip_families import write_family
+from tests.models.tiny_lvlm import save_llava, save_qwen
 from tests.tiny import save_tokenizer
 from workbench.heads import LinearHead
 from workbench.models.offers import HEADER, offers
@@ -47,6 +48,10 @@ TRANSFORMERS = {
     "clip": "transformers: CLIP",
     "siglip": "transformers: SigLIP, SigLIP 2 of fixed resolution",
     "siglip2": "transformers: SigLIP 2 of free resolution",
+}
+LVLMS = {
+    "lvlm: LLaVA family, read at the summary token": save_llava,
+    "lvlm: Qwen2-VL family, read at the summary token": save_qwen,
 }
 PAIRS = {
     "pair: EfficientNet-Lite + MiniLM, linear head (those that ship)": ("efficientnet_lite0", "minilm"),
@@ -94,6 +99,10 @@ def found(tmp_path_factory):
         models[name] = wb.load_model(f"transformers:{folder}", device="cpu")
     for name, (image, text) in PAIRS.items():
         models[name] = tied(image, text, place())
+    for name, save in LVLMS.items():
+        folder = place()
+        save(folder)
+        models[name] = wb.load_model(f"lvlm:{folder}", device="cpu")
     return {name: offers(model) for name, model in models.items()}
 
 

@@ -5,7 +5,7 @@ from math import e, log
 
 import numpy as np
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from workbench.evaluation.statistics import Interval, spearman
@@ -325,19 +325,9 @@ def test_maps_have_support_and_share():
     assert spec["heads"] == [1, 2, 3]
 
 
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=30))
-@example([1.0, 5e-324])
-def test_support_lies_between_one_and_all_and_ignores_scale(weights):
-    weights = np.array(weights)
-    found = attention_heads._support(weights)
-    if weights.sum() < 1e-300:  # a third of the least number is no number
-        return
-    assert 1 - 1e-9 <= found <= (weights > 0).sum() + 1e-9
-    assert attention_heads._support(weights / 3) == pytest.approx(found, rel=1e-6)
-
-
 def test_a_head_that_weighs_nothing_has_no_support():
-    assert attention_heads._support(np.zeros(4)) == 0
+    nothing = np.zeros((1, 2, 100))
+    assert attention_heads.spec([PICTURE], nothing, nothing, (10, 10))["pictures"][0]["before"]["support"] == [0, 0]
 
 
 def test_one_strong_patch_does_not_end_the_colours():

@@ -25,7 +25,8 @@ LABELS = {
     ALL: "both + next token",
 }
 SHOWN = (TO_TEXT, TO_IMAGE, "swap", "swap quads")
-INSIDE = ("entropy of pictures", "entropy of captions", "support", "share")
+BEHIND = "f1 behind its prompt"
+INSIDE = ("entropy of pictures", "entropy of captions", "support", "share", BEHIND)
 STARTS = {"E5-V": "E5-V's words", "plain": "“describe the picture”"}
 
 
@@ -73,12 +74,15 @@ class Ladder(Record):
                 *(_told(self.sides[name][side]) for side in SHOWN),
                 f"{exp(self.nats[name].mean):.3f}",
                 _told(self.f1[name]),
+                _told(self.inside[name][BEHIND]),
             )
             for name in LABELS
         ]
         n = " / ".join(f"{self.sides[BEFORE][side].n:,}" for side in SHOWN)
         caption = f"From {STARTS[self.start]}: percent [95 %], means of 3 seeds, n = {n}; F1 of {self.f1[BEFORE].n}"
-        return Table(caption, ("what learns", *SHOWN, "perplexity", "F1 of captions"), tuple(rows))
+        return Table(
+            caption, ("what learns", *SHOWN, "perplexity", "F1 of captions", "asked by its prompt"), tuple(rows)
+        )
 
     def against(self, *what: str) -> Table:
         """Paired differences in points, by what they compare. Raises ValueError for what was not compared.

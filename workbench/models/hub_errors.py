@@ -39,7 +39,7 @@ def said_clearly(name: str, folder: Path | None = None) -> Iterator[None]:
     ValueErrors and FileNotFoundErrors that no rule here knows pass as they are, so a caller's own checks may stand inside.
     """
     try:
-        with _without_chatter():
+        with without_chatter():
             yield
     except Exception as error:
         clear = _clear(name, folder, error)
@@ -49,7 +49,7 @@ def said_clearly(name: str, folder: Path | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _without_chatter() -> Iterator[None]:
+def without_chatter() -> Iterator[None]:
     """transformers draws a bar for a quarter of a second and prints a report of what our own checks say in words."""
     from transformers.utils import logging
 

@@ -23,9 +23,10 @@ def load_model(name: str, *, weights: str | Path | None = None, device: str = "a
     `name`: a shipped model ("lite2-minilm"; "scenes-clip@1000" for a step of its training), "open_clip:<arch>/<tag>" (or
     "open_clip:<arch>" with `weights=` a checkpoint file), "local-dir:<folder>" in open_clip's format,
     "hf-hub:<org>/<repo>", "transformers:<org>/<repo or folder>", "lvlm:<org>/<repo or folder>" (a generative vision–language
-    model, read at its last token). `device` "auto" takes the first of cuda, mps, cpu; `dtype` "auto" is float32; "4bit" reads
-    an "lvlm:" with bitsandbytes, its language model in 4 bits. Raises ValueError for an unknown name or weights that do not fit, FileNotFoundError for missing files, ConnectionError where the
-    hub does not answer, MemoryError for an "lvlm:" that the device has no room for.
+    model, read at its last token). `device` "auto" takes the first of cuda, mps, cpu; `dtype` "auto" is float32; "4bit" is for
+    an "lvlm:" alone, whose language model is then held in 4 bits by bitsandbytes, to be read and not tuned. Raises ValueError
+    for an unknown name or weights that do not fit, FileNotFoundError for missing files, ConnectionError where the hub does not
+    answer, MemoryError for an "lvlm:" that the device has no room for.
     """
     kind = _kind(name)
     if weights is not None and kind != "open_clip":

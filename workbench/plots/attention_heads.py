@@ -93,21 +93,10 @@ def _chosen(heads: Sequence[int] | None, there: int) -> list[int]:
 
 
 def _side(weights: np.ndarray, grid: tuple[int, int]) -> dict:
-    return {
-        "z": weights.reshape(-1, *grid),
-        "support": [_support(each) for each in weights],
-        "share": weights.sum(1).tolist(),
-    }
+    from workbench.discriminative.looking import effective_support
 
-
-def _support(weights: np.ndarray) -> float:
-    """exp of the entropy of weights (P,) divided by their sum: 1 for one token, P for all alike; 0 where nothing is weighed."""
-    total = weights.sum()
-    if total <= 0:
-        return 0.0
-    p = weights / total
-    p = p[p > 0]  # what the division rounds to nothing as well
-    return float(np.exp(-(p * np.log(p)).sum()))
+    support = np.nan_to_num(effective_support(weights).numpy())  # 0 where nothing is weighed
+    return {"z": weights.reshape(-1, *grid), "support": support.tolist(), "share": weights.sum(1).tolist()}
 
 
 def _limit(weights: np.ndarray) -> dict:

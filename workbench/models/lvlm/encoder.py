@@ -76,10 +76,13 @@ class LvlmEncoder(DualEncoder):
         _check_room(self)
 
     def with_prompts(self, prompts: Prompts | str) -> LvlmEncoder:
-        """The same weights asked in other words, none of them soft. Raises as `Prompts`, or ValueError for a prompt that fills
-        the context."""
-        other = copy.copy(self)
-        other.prompts, other._soft = prompts_of(prompts), {}
+        """The same weights asked in other words, none of them soft; a preset by name leaves `caption` as it is here.
+
+        Raises as `Prompts`, or ValueError for a prompt that fills the context.
+        """
+        other, given = copy.copy(self), prompts_of(prompts)
+        other.prompts = replace(given, caption=self.prompts.caption) if isinstance(prompts, str) else given
+        other._soft = {}
         other._text_prompt = text_prompt(self._inputs, other.prompts)
         _check_room(other)
         return other

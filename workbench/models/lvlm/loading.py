@@ -28,9 +28,7 @@ READING = "both modalities read by the language model, left to right: a token ha
 KEEPS_SHAPE = "a picture keeps its shape, so the patch grid is each picture's own"
 
 
-def load_lvlm(
-    name: str, *, device: str, dtype: torch.dtype | str, prompts: Prompts | str | None = None
-) -> LvlmEncoder:
+def load_lvlm(name: str, *, device: str, dtype: torch.dtype | str, prompts: Prompts | str | None = None) -> LvlmEncoder:
     """Load `lvlm:<org>/<repo or folder>` with its own processor.
 
     `dtype` "4bit" is for reading: the language model's linear layers in nf4, all else and what is computed in bfloat16.

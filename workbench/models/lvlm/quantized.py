@@ -66,7 +66,13 @@ class InFourBits:
             llm_int8_skip_modules=self._plain,  # its name for it; of 4-bit models too
         )
         options |= {"dtype": COMPUTE, "quantization_config": how, "device_map": {"": self._device}}
-        return self._auto.from_pretrained(place, **options)
+        model, info = self._auto.from_pretrained(place, **options)
+        for part in model.modules():
+            # Some CPUs' layers repack themselves when first used, and lose the order of their scales when a state dict, which a
+            # digest asks for, takes that back (bitsandbytes 0.50).
+            if hasattr(part, "support_avx512bf16_for_cpu"):
+                part.support_avx512bf16_for_cpu = False
+        return model, info
 
 
 def plain_on_meta(model: nn.Module) -> nn.Module:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from workbench.models.hub_errors import without_chatter
 from workbench.models.lvlm.prompts import PROMPTS
 from workbench.models.lvlm.soft import SoftEmbedding
 
@@ -36,7 +37,7 @@ def save_lvlm(model: LvlmEncoder, folder: str | Path, *, title: str | None = Non
     folder.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as beside:
         made = Path(beside) / folder.name
-        with _words_alone(model.module) as module:
+        with _words_alone(model.module) as module, without_chatter():
             module.save_pretrained(made)
         model._inputs.processor.save_pretrained(made)
         _prompts(model, made)
