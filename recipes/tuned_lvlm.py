@@ -60,10 +60,11 @@ short captions, the next token on long ones.
 
 `{training["recipe"]}`, seed {training["seed"]}: from {BASE} asked in E5-V's words, which its training contained; 5,120 scenes, no
 two with the same contents, batches of {training["batch_size"]}, {training["steps"]} steps, AdamW after {training["warmup"]}
-steps of warm-up and along half a cosine to 0: soft prompts at {training["prompt_rate"]:g}, adapters of rank {training["rank"]}
-and alpha {training["alpha"]:g} on every linear layer of the language model at {training["learning_rate"]:g}. Adapters are folded in;
-the soft prompts are `soft_prompts.safetensors`, without which it is asked in words. Image tower and projector are {BASE}'s. The
-log is `log.jsonl`. Another machine gives other last bits: expect the numbers to within their intervals, not the digest.
+steps of warm-up and along half a cosine to 0. Soft prompts learn at {training["prompt_rate"]:g}, adapters of rank
+{training["rank"]} and alpha {training["alpha"]:g} on every linear layer of the language model at {training["learning_rate"]:g}.
+Adapters are folded in; the soft prompts are `soft_prompts.safetensors`, without which it is asked in words. Image tower and
+projector are {BASE}'s. The log is `log.jsonl`. Another machine gives other last bits: expect the numbers to within their
+intervals, not the digest.
 
 ## What was measured
 

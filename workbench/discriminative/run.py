@@ -17,6 +17,7 @@ from workbench.discriminative.pairs import TwoCaptions
 from workbench.discriminative.step import encode, loss_of, make_batch
 from workbench.fine_tuning.adapters import Trained
 from workbench.models.lvlm import LvlmEncoder
+from workbench.models.lvlm.quantized import in_four_bits
 from workbench.models.weights import weights_digest
 from workbench.optim import warm_cosine
 from workbench.records import Record, Table
@@ -70,8 +71,9 @@ def fine_tune(
     every `config.every` steps and on Ctrl-C, and the same call goes on from it, to the same weights; one of another model,
     configuration or data is refused. `on_step(n, losses, model)` is called after n steps for every n in `at`.
 
-    Raises TypeError for another kind of model, ValueError for one in float16, no long caption where a next-token loss is asked
-    for, prompts that are soft already, and for a loss that is not finite: it names the step and the first captions of its batch.
+    Raises TypeError for another kind of model, ValueError for one in float16 or 4 bits, no long caption where a next-token loss is
+    asked for, prompts that are soft already, and for a loss that is not finite: it names the step and the first captions of its
+    batch.
     """
     config = config or DiscriminativeConfig()
     tuned, trained = _prepared(model, pairs, config)
@@ -105,6 +107,10 @@ def _prepared(model: LvlmEncoder, pairs: TwoCaptions, config: DiscriminativeConf
     if isinstance(model, LvlmEncoder) and model.dtype == torch.float16:
         raise ValueError(
             f"{model.name} is in float16, where small gradients vanish; load it with dtype='bfloat16' or 'float32'"
+        )
+    if isinstance(model, LvlmEncoder) and in_four_bits(model.module):
+        raise ValueError(
+            f"{model.name} is in 4 bits, which are for reading: adapters stand on plain layers; load it with dtype='bfloat16'"
         )
     if config.next_token_weight and not any(getattr(pairs, "long", ())):
         raise ValueError(
