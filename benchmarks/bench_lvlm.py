@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -91,6 +92,9 @@ def extra(run: Callable[[], object]) -> float:
 
 def main() -> None:
     torch.set_num_threads(2)
+    print(
+        f"{torch.get_num_threads()} threads, medians of {REPEATS}, load {os.getloadavg()[0]:.1f} before the first run"
+    )
     with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
         measured("scenes-lvlm", load_model("scenes-lvlm", device="cpu"))
         measured(f"LLaVA of {VOCABULARY:,} words", large(Path(folder)))
