@@ -109,7 +109,7 @@ def test_a_tuned_model_is_saved_and_opens_the_same(model, pairs, tmp_path):
 
 def test_a_loaded_model_with_soft_prompts_is_not_softened_twice(llava, pairs):
     found = fine_tune(llava, pairs, CONFIG)
-    with pytest.raises(ValueError, match="soft already"):
+    with pytest.raises(ValueError, match="holds soft prompts already"):
         fine_tune(found.model, pairs, CONFIG)
     assert fine_tune(found.model, pairs, replace(CONFIG, soft_prompts=False)).model.soft_prompts
 
@@ -140,3 +140,12 @@ def test_bfloat16_weights_learn_in_float32(llava, pairs):
     found = fine_tune(halves, pairs, CONFIG)
     assert all(each.dtype == torch.float32 for each in found.trained.parameters.values())
     assert found.model.encode_image(PICTURES).post.isfinite().all()
+
+
+def test_a_tuned_model_asked_in_other_words_is_tuned_anew(llava, pairs, tmp_path):
+    first = fine_tune(llava, pairs, CONFIG)
+    before = first.model.encode_text(SHORT).post
+    second = fine_tune(first.model.with_prompts("CAFe"), pairs, CONFIG)
+    assert torch.equal(first.model.encode_text(SHORT).post, before)
+    again = load_model(f"lvlm:{save_lvlm(second.model, tmp_path / 'two')}", device="cpu")
+    assert torch.equal(again.encode_text(SHORT).post, second.model.encode_text(SHORT).post)

@@ -84,7 +84,7 @@ def test_a_picture_where_text_is_expected(model):
     for wrong in (PICTURE, [PICTURE], [3]):
         with pytest.raises(TypeError, match="captions are strings"):
             model.encode_text(wrong)
-    with pytest.raises(ValueError, match="holds '<image>', which stands for a picture"):
+    with pytest.raises(ValueError, match="holds '<image>', which the tokenizer takes for more than text"):
         model.encode_text("a red <image>")
     with pytest.raises(ValueError, match="caption 0 is empty"):
         model.encode_text(" ")

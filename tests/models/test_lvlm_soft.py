@@ -126,7 +126,7 @@ def test_the_model_still_writes_and_never_a_soft_word(model, soft):
 
 
 def test_soft_prompts_cannot_be_softened_again_nor_without_words(model, soft):
-    with pytest.raises(ValueError, match="soft already"):
+    with pytest.raises(ValueError, match="holds soft prompts already"):
         soft.soften()
     with pytest.raises(ValueError, match="'<image>' has no words to be soft"):
         copy.deepcopy(model).with_prompts(Prompts(image="<image>", text="<sent> in one word")).soften()
@@ -227,7 +227,7 @@ def test_a_continuation_ends_and_is_cut_to_its_room(model):
     cut = model.continuation(["a red cat"], room=2)
     assert cut.ids.shape == (1, 2)
     assert cut.full_lengths == (4,)
-    with pytest.raises(ValueError, match="stands for a picture"):
+    with pytest.raises(ValueError, match="takes for more than text"):
         model.continuation(["an <image> of a cat"])
 
 
@@ -235,3 +235,120 @@ def test_a_preset_leaves_the_question_for_captions(model):
     own = model.with_prompts(replace(PRESETS["E5-V"], caption="<image>\ndescribe this cat"))
     assert own.with_prompts("CAFe").prompts == replace(PRESETS["CAFe"], caption="<image>\ndescribe this cat")
     assert own.with_prompts(PRESETS["CAFe"]).prompts == PRESETS["CAFe"]
+
+
+# What was found by trying -------------------------------------------------------------------------------------------------
+
+
+def test_soft_prompts_are_not_put_over_others(model, soft):
+    moved(soft)
+    before = posts(soft)
+    other = soft.with_prompts("CAFe")
+    with pytest.raises(ValueError, match="holds soft prompts already"):
+        other.soften()
+    for one, again in zip(before, posts(soft), strict=True):
+        assert torch.equal(one, again)
+
+
+def test_a_model_asked_in_other_words_is_saved_without_its_soft_prompts(model, soft, tmp_path):
+    other = moved(soft).with_prompts("CAFe")
+    again = load_model(f"lvlm:{save_lvlm(other, tmp_path / 'made')}", device="cpu")
+    assert again.soft_prompts == {}
+    assert torch.equal(again.encode_text(CAPTIONS).post, other.encode_text(CAPTIONS).post)
+    assert soft.soft_prompts
+
+
+IMAGES_FIRST = (
+    "{% for message in messages %}{{ message['role'] }} : "
+    "{% for part in message['content'] if part['type'] == 'image' %}<image> {% endfor %}"
+    "{% for part in message['content'] if part['type'] == 'text' %}{{ part['text'] }} {% endfor %}{% endfor %}"
+    "{% if add_generation_prompt %}assistant :{% endif %}"
+)
+
+
+@pytest.fixture
+def with_template(tmp_path):
+    def made(template):
+        save_llava(tmp_path / "llava")
+        (tmp_path / "llava" / "chat_template.jinja").write_text(template)
+        return load_model(f"lvlm:{tmp_path / 'llava'}", device="cpu")
+
+    return made
+
+
+def test_words_that_a_template_moves_are_not_soft(with_template):
+    asked = Prompts(image="describe this <image> in one word", text="<sent> in one word")
+    with pytest.raises(ValueError, match=r"writes the words of the image prompt .* elsewhere"):
+        with_template(IMAGES_FIRST).with_prompts(asked).soften()
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (
+            "{% for message in messages %}{{ message['content'].strip() }}{% endfor %}",
+            "takes no pictures and texts as parts",
+        ),
+        (
+            "{% for message in messages %}{{ 'user' + message['content'] }}{% endfor %}",
+            "takes no pictures and texts as parts",
+        ),
+        ("{% for message in messages %}user :{% endfor %}", "0 times for one picture|leaves text out"),
+    ],
+)
+def test_templates_that_take_no_parts(with_template, template, told):
+    with pytest.raises(ValueError, match=told):
+        with_template(template)
+
+
+def test_more_prompts_that_are_refused(model):
+    with pytest.raises(ValueError, match="ending='<image>'; give words"):
+        Prompts(image="<image>", text="<sent>", ending="<image>")
+    with pytest.raises(ValueError, match=r"temperature='0\.1'; give a positive number"):
+        Prompts(image="<image>", text="<sent>", temperature="0.1")
+    with pytest.raises(ValueError, match=r"the caption prompt takes \d+ of the 64 tokens"):
+        model.with_prompts(Prompts(image="<image>", text="<sent>", caption="<image>" + " word" * 80))
+    with pytest.raises(ValueError, match="room=0; give 1 or more tokens"):
+        model.continuation(CAPTIONS, room=0)
+
+
+def test_special_tokens_in_captions_are_refused(model):
+    with pytest.raises(ValueError, match="holds '</s>', which the tokenizer takes for more than text"):
+        model.encode_text("a red </s> cat")
+
+
+def test_captions_end_with_the_context(model):
+    room = model.card.context_length
+    said = model.generate(PICTURES[:1], "<image>\ndescribe this", max_new_tokens=500)
+    assert len(model.tokenizer(said, add_special_tokens=False)["input_ids"][0]) < room
+
+
+def test_a_cut_caption_is_told_with_its_number_and_length(model):
+    long = "a red cube " * 100
+    with pytest.warns(UserWarning, match=r"caption 2 has \d{3} tokens; .* reads 64"):
+        model.next_tokens(texts=[*CAPTIONS[:2], long], batch_size=1)
+    blank = " " * 3000 + "a red cat"
+    assert torch.allclose(model.encode_text(blank).post, model.encode_text("a red cat").post, atol=1e-5)
+
+
+def test_damaged_soft_prompts(soft, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    folder = save_lvlm(soft, tmp_path / "made")
+    found = load_file(folder / "soft_prompts.safetensors")
+    found["text"][0, 0] = float("nan")
+    save_file(found, folder / "soft_prompts.safetensors")
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        load_model(f"lvlm:{folder}", device="cpu")
+
+
+def test_a_processor_without_a_centre_crop(tmp_path):
+    import json
+
+    save_llava(tmp_path)
+    file = tmp_path / "processor_config.json"
+    written = json.loads(file.read_text())
+    written["image_processor"]["do_center_crop"] = False
+    file.write_text(json.dumps(written))
+    with pytest.raises(ValueError, match=r"makes a wide picture \(32, 64\) px, not 32 × 32"):
+        load_model(f"lvlm:{tmp_path}", device="cpu")

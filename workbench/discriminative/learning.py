@@ -10,12 +10,19 @@ from torch import nn
 from workbench.discriminative.config import DiscriminativeConfig
 from workbench.fine_tuning.adapters import Target, Trained, check_rank, holds_adapters, inject, kind_of_linear
 from workbench.models.lvlm import LvlmEncoder
+from workbench.models.lvlm.soft import SoftEmbedding
 
 
 def beside(model: LvlmEncoder) -> LvlmEncoder:
     """A copy that shares every weight's memory, frozen: seven billion numbers need not be there twice to tune a hundredth."""
     shared = {id(own): nn.Parameter(own.detach(), requires_grad=False) for own in model.module.parameters()}
-    return copy.deepcopy(model, shared)
+    made = copy.deepcopy(model, shared)
+    embedding = made.module.get_input_embeddings()
+    if (
+        isinstance(embedding, SoftEmbedding) and not model.soft_prompts
+    ):  # asked in other words than those it was tuned with
+        made.module.set_input_embeddings(embedding.words)
+    return made
 
 
 def prepare(model: LvlmEncoder, config: DiscriminativeConfig) -> Trained:

@@ -71,9 +71,9 @@ def fine_tune(
     every `config.every` steps and on Ctrl-C, and the same call goes on from it, to the same weights; one of another model,
     configuration or data is refused. `on_step(n, losses, model)` is called after n steps for every n in `at`.
 
-    Raises TypeError for another kind of model, ValueError for one in float16 or 4 bits, no long caption where a next-token loss is
-    asked for, prompts that are soft already, and for a loss that is not finite: it names the step and the first captions of its
-    batch.
+    Raises TypeError for another kind of model, ValueError for one in float16 or 4 bits, no long caption where a next-token loss
+    is asked for, prompts that are soft already, and for a loss that is not finite: it names the step and the first captions of
+    its batch.
     """
     config = config or DiscriminativeConfig()
     tuned, trained = _prepared(model, pairs, config)

@@ -39,10 +39,9 @@ def text_prompt(inputs: Inputs, prompts: Prompts) -> TextPrompt:
 def tokenized(inputs: Inputs, prompt: TextPrompt, texts: Sequence[str], context: int) -> Tokenized:
     """Captions in their prompt, padded on the right; one too long loses its own last tokens, never the prompt's.
 
-    Raises ValueError for a caption that holds the image token.
+    Raises ValueError for a caption that holds a special token.
     """
-    # A caption of a megabyte would be tokenised in full only to be cut.
-    texts = [inputs.checked(text)[: 40 * context] for text in texts]
+    texts = [inputs.checked(text) for text in texts]
     rows = [
         _row(inputs, prompt, text, context, *whole)
         for text, whole in zip(texts, inputs.encoded([_written(prompt, text) for text in texts]), strict=True)
@@ -55,7 +54,7 @@ def tokenized(inputs: Inputs, prompt: TextPrompt, texts: Sequence[str], context:
 
 def continued(inputs: Inputs, texts: Sequence[str], room: int) -> Tokenized:
     """Texts that stand behind something: their tokens and an end, cut to `room`, padded on the right."""
-    texts = [inputs.checked(text)[: 40 * room] for text in texts]
+    texts = [inputs.checked(text) for text in texts]
     read = inputs.tokenizer(texts, add_special_tokens=False, verbose=False)["input_ids"]
     rows = [[*row, inputs.tokenizer.eos_token_id] for row in read]
     ids = nn.utils.rnn.pad_sequence([torch.tensor(row[:room]) for row in rows], batch_first=True)
@@ -88,8 +87,10 @@ def _row(inputs: Inputs, prompt: TextPrompt, text: str, context: int, ids: list[
         kept = own[: max(len(own) - (len(ids) - context), 1)]
         text = text[: min(kept[-1][1] - start, len(text) - 1)]
         ids, spans = inputs.encoded([_written(prompt, text)])[0]
-    found = list(_WORD.finditer(text))
-    return _Row(ids, [each.group() for each in found], [_word_at(found, a - start, b - start) for a, b in spans], full)
+    found, own = list(_WORD.finditer(text)), range(prompt.head, len(ids) - prompt.tail)
+    # A token that the caption's end and the prompt share, ".\n", is the prompt's: the mask counts from the ends.
+    words = [_word_at(found, a - start, b - start) if t in own else None for t, (a, b) in enumerate(spans)]
+    return _Row(ids, [each.group() for each in found], words, full)
 
 
 def _word_at(words: list[re.Match], start: int, end: int) -> int | None:

@@ -17,14 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 from workbench.features import ImageFeatures, Projector, TextFeatures
-from workbench.models.batches import as_list, captions, in_batches, warn_cut
+from workbench.models.batches import as_list, captions, in_batches, warn_cut, whole
 from workbench.models.card import ModelCard
 from workbench.models.dual_encoder import DualEncoder, Tokenized
 from workbench.models.lvlm.attention import last_attention
 from workbench.models.lvlm.captions import continued, padded_left, text_prompt, tokenized
 from workbench.models.lvlm.inputs import Inputs
 from workbench.models.lvlm.prompts import Prompts, prompts_of
-from workbench.models.lvlm.soft import SoftPlaces, softened
+from workbench.models.lvlm.soft import SoftEmbedding, SoftPlaces, softened
 from workbench.models.reading import check_dense, layer_index
 from workbench.models.transformers_parts import recipe_of
 from workbench.records import Record, Table
@@ -93,8 +93,8 @@ class LvlmEncoder(DualEncoder):
         VladVA's soft prompts (arXiv 2412.04378): a set for each modality, as long as the prompt has tokens. The chat template
         keeps its words (the paper does not say). Raises ValueError for prompts that are soft already, or have no words.
         """
-        if self._soft:
-            raise ValueError(f"the prompts of {self.name} are soft already; ask in other words first, or load it anew")
+        if isinstance(self.module.get_input_embeddings(), SoftEmbedding):  # asked in other words it keeps them, unused
+            raise ValueError(f"{self.name} holds soft prompts already; load the model from before them")
         side = torch.empty(3, self.card.image_size, self.card.image_size, device="meta")
         words = {"image": self._asked(self.prompts.image, side)["input_ids"][0]}
         read = self._tokenize(["a"])
@@ -225,7 +225,7 @@ class LvlmEncoder(DualEncoder):
         """Texts as `forward_writing` takes them, on the CPU: their tokens and an end, cut to `room`.
 
         `room` is by default what the longest prompt about a picture leaves of the context. Raises as `encode_text`, and
-        ValueError for a text that holds the image token.
+        ValueError for a text that holds a special token, or a room below 1.
         """
         if room is None:
             side = torch.empty(3, self.card.image_size, self.card.image_size, device="meta")
@@ -233,6 +233,8 @@ class LvlmEncoder(DualEncoder):
                 self._asked(prompt, side)["input_ids"].shape[1] for prompt in (self.prompts.image, self.prompts.caption)
             )
             room = self.card.context_length - max(asked)
+        if whole("room", room) < 1:
+            raise ValueError(f"room={room}; give 1 or more tokens")
         return continued(self._inputs, captions(texts), room)
 
     # What else the model can say ------------------------------------------------------------------------------------
@@ -289,31 +291,31 @@ class LvlmEncoder(DualEncoder):
     def generate(
         self, images, prompt: str | None = None, *, max_new_tokens: int = 64, batch_size: int = 16
     ) -> list[str]:
-        """Captions of pictures, the likeliest token at every step; `prompt` ("<image>" once) is `prompts.caption` by default.
+        """Captions of pictures, the likeliest token at every step, `max_new_tokens` or to the context's end; `prompt` ("<image>"
+        once) is `prompts.caption` by default.
 
         Raises ValueError for a prompt without its place or fewer than one token; else as `encode_image`.
         """
         if max_new_tokens < 1:
             raise ValueError(f"max_new_tokens={max_new_tokens}; give 1 or more")
         asked = self.prompts.caption if prompt is None else self._checked(prompt)
-        said, options = (
-            [],
-            {"do_sample": False, "max_new_tokens": max_new_tokens, "pad_token_id": _pad(self._tokenizer)},
-        )
+        said, plainly = [], {"do_sample": False, "num_beams": 1, "repetition_penalty": 1.0}
         with self._reading():
             for inputs in self._batches(images, None, asked, batch_size):
-                out = self.module.generate(**inputs, **options)[:, inputs["input_ids"].shape[1] :]
-                said += self._tokenizer.batch_decode(out, skip_special_tokens=True)
+                start = inputs["input_ids"].shape[1]
+                room = max(min(max_new_tokens, self.card.context_length - start), 1)
+                out = self.module.generate(**inputs, **plainly, max_new_tokens=room, pad_token_id=_pad(self._tokenizer))
+                said += self._tokenizer.batch_decode(out[:, start:], skip_special_tokens=True)
         return [each.strip() for each in said]
 
     def _batches(self, images, texts, prompt: str, batch_size: int) -> Iterator[dict[str, Tensor]]:
         """Inputs of the whole model, batch by batch; texts padded on the left, so that the summary is last."""
         if texts is not None:
-            texts = captions(texts)
-            for batch in in_batches(texts, batch_size, "captions"):
-                read = self._tokenize(batch)
-                warn_cut(read, self.card)
-                ids, mask = padded_left(read.ids, read.mask)
+            read = self._tokenize(captions(texts))
+            warn_cut(read, self.card)
+            for rows in in_batches(range(len(read.ids)), batch_size, "captions"):
+                part = slice(rows[0], rows[-1] + 1)
+                ids, mask = padded_left(read.ids[part], read.mask[part])
                 yield self._of_text(ids.to(self.device), mask.to(self.device))
             return
         for batch in in_batches(as_list(images, "pictures"), batch_size, "pictures"):
@@ -336,8 +338,11 @@ def _check_room(model: LvlmEncoder) -> None:
     """Raises ValueError where a prompt leaves no place for a caption, or for a picture, in the context."""
     context, prompts = model.card.context_length, model.prompts
     side = model.card.image_size
-    asked = model._inputs.picture_prompt(prompts.image, (side, side), chat=prompts.chat, ending=prompts.ending)
-    for name, length in (("text", len(model._text_prompt)), ("image", asked["input_ids"].shape[1] - 1)):
+    lengths = {"text": len(model._text_prompt)}
+    for name, prompt in (("image", prompts.image), ("caption", prompts.caption)):
+        asked = model._inputs.picture_prompt(prompt, (side, side), chat=prompts.chat, ending=prompts.ending)
+        lengths[name] = asked["input_ids"].shape[1] - (name == "image")
+    for name, length in lengths.items():
         if length >= context:
             raise ValueError(
                 f"the {name} prompt takes {length} of the {context} tokens that {model.name} reads; shorten it"
@@ -346,9 +351,8 @@ def _check_room(model: LvlmEncoder) -> None:
 
 def _followed(asked: dict[str, Tensor], ids: Tensor, mask: Tensor) -> dict[str, Tensor]:
     """The inputs of a prompt with a text behind it; what else goes with its tokens says of these that they are text: 0."""
-    behind = {"input_ids": ids, "attention_mask": mask.to(asked["attention_mask"].dtype)}
-    length = asked["input_ids"].shape[1]
-    more = {key: behind.get(key, torch.zeros_like(ids)) for key, value in asked.items() if value.shape[1:] == (length,)}
+    more = {key: torch.zeros_like(ids) for key in asked if key.endswith("token_type_ids")}
+    more |= {"input_ids": ids, "attention_mask": mask.to(asked["attention_mask"].dtype)}
     return asked | {key: torch.cat([asked[key], value], dim=1) for key, value in more.items()}
 
 

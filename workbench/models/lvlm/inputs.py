@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import cached_property
 
 import torch
+from jinja2 import TemplateError
 from PIL import Image
 from torch import Tensor
 
@@ -133,7 +134,13 @@ class Inputs:
     def about_picture(self, prompt: str, chat: bool, ending: str) -> str:
         """A prompt as it is written before a picture's places are: the image token stands once in it."""
         before, after = prompt.split(IMAGE)
-        return self._written([("text", before), ("image", None), ("text", after)], chat) + ending
+        written = self._written([("text", before), ("image", None), ("text", after)], chat) + ending
+        if (times := written.count(self.image_token)) != 1:
+            raise ValueError(
+                f"the chat template of {self.name} writes {self.image_token!r} {times} times for one picture; give "
+                "Prompts(chat=False, …)"
+            )
+        return written
 
     def around(self, prompts: Prompts) -> tuple[str, str]:
         """What is written before and after a caption."""
@@ -150,12 +157,13 @@ class Inputs:
         return list(zip(out["input_ids"], out["offset_mapping"], strict=True))
 
     def checked(self, caption: str) -> str:
-        """The caption as it is. Raises ValueError for one that holds what stands for a picture."""
-        if self.image_token in caption or IMAGE in caption:
-            raise ValueError(
-                f"the caption {caption!r:.80} holds {self.image_token!r}, which stands for a picture; give text here, and "
-                "pictures to encode_image"
-            )
+        """The caption as it is. Raises ValueError for one that holds what stands for a picture, or for an end."""
+        for token in (self.image_token, IMAGE, *self.tokenizer.all_special_tokens):
+            if token in caption:
+                raise ValueError(
+                    f"the caption {caption!r:.80} holds {token!r}, which the tokenizer takes for more than text (for a picture, "
+                    "or an end); take it out, and give pictures to encode_image"
+                )
         return caption
 
     def _written(self, parts: list[tuple[str, str | None]], chat: bool) -> str:
@@ -165,4 +173,10 @@ class Inputs:
         # A template breaks the line between a picture and text by itself.
         content = [{"type": kind} if text is None else {"type": kind, "text": text.strip("\n")} for kind, text in parts]
         turn = [{"role": "user", "content": content}]
-        return self.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        try:
+            return self.processor.apply_chat_template(turn, add_generation_prompt=True, tokenize=False)
+        except (TemplateError, TypeError) as error:
+            raise ValueError(
+                f"the chat template of {self.name} takes no pictures and texts as parts of a turn ({error}); give "
+                "Prompts(chat=False, …) with the words that it would write"
+            ) from error

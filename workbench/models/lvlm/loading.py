@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from PIL import Image
 from torch import nn
 
 from workbench.hardware import available_memory
@@ -46,6 +47,8 @@ def load_lvlm(name: str, *, device: str, dtype: torch.dtype | str, prompts: Prom
     if dtype == FOUR_BIT:
         check_four_bit(name)
     bare = skeleton_lvlm(name, prompts=prompts)
+    if dtype != FOUR_BIT and getattr(bare.module.config, "quantization_config", None):
+        raise ValueError(f"the weights of {name} are quantised already; load it with dtype='4bit', or get them in full")
     _check_memory(name, bare.module, device, dtype)
     auto = _In(AutoModelForImageTextToText, dtype)
     if dtype == FOUR_BIT:
@@ -153,6 +156,10 @@ def _check_match(name: str, model: nn.Module, inputs: Inputs) -> None:
     if inputs.packed:
         return _check_patches(name, model.config.vision_config, inputs, advice)
     side = inputs.native_size
+    if (wide := tuple(inputs.pixels(Image.new("RGB", (448, 224))).shape[-2:])) != (side, side):
+        raise ValueError(
+            f"the processor of {name} makes a wide picture {wide} px, not {side} × {side}; it needs a centre crop"
+        )
     written = int((inputs.picture_prompt(IMAGE, (side, side), chat=False)["input_ids"] == wanted).sum())
     try:
         filled = len(image_features(model.model, pixel_values=torch.zeros(1, 3, side, side, device="meta")))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 
 FAMILIES = (
     "llava",
@@ -36,7 +37,9 @@ class Prompts:
         for name, prompt, place in (("image", self.image, IMAGE), ("text", self.text, SENTENCE)):
             _check_place(name, prompt, place)
         _check_place("caption", self.caption, IMAGE)
-        if not 0 < self.temperature < math.inf:
+        if not isinstance(self.ending, str) or IMAGE in self.ending or SENTENCE in self.ending:
+            raise ValueError(f"ending={self.ending!r}; give words that follow the prompt, without a place")
+        if not isinstance(self.temperature, Real) or not 0 < self.temperature < math.inf:
             raise ValueError(f"temperature={self.temperature!r}; give a positive number, E5-V and CAFe train with 0.05")
 
 

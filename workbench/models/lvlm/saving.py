@@ -62,6 +62,8 @@ def soft_prompts_of(folder: Path | None) -> dict[str, Tensor]:
         ) from error
     if set(found) != {"image", "text"}:
         raise ValueError(f"{file} holds {', '.join(sorted(found))}; soft prompts are 'image' and 'text'")
+    if not all(bool(each.isfinite().all()) for each in found.values()):
+        raise ValueError(f"{file} holds NaN or infinite numbers; copy it again, or delete it to ask in words")
     return found
 
 

@@ -77,11 +77,16 @@ def softened(
 def soft_places(inputs: Inputs, prompts: Prompts, modality: str) -> tuple[int, ...]:
     """The tokens that a prompt's own words become, without those of the chat template: places as `SoftPlaces` counts them.
 
-    Raises ValueError for a prompt without a word.
+    Raises ValueError for a prompt without a word, or words that the template puts elsewhere.
     """
     prompt, here = (prompts.image, IMAGE) if modality == "image" else (prompts.text, SENTENCE)
     before, filling, after = _written(inputs, prompts, modality)
     own = [part.strip() for part in prompt.split(here)]
+    if own[0] not in before or own[1] not in after:
+        raise ValueError(
+            f"the chat template of {inputs.name} writes the words of the {modality} prompt {prompt!r} elsewhere; put them "
+            "where it does, or give Prompts(chat=False, …)"
+        )
     starts = before.rfind(own[0]), len(before + filling) + after.find(own[1])
     [(_, spans)] = inputs.encoded([before + filling + after])
     found = [
