@@ -26,8 +26,8 @@ def check_four_bit(name: str) -> None:
 
 
 def in_four_bits(module: nn.Module) -> bool:
-    """Whether a model of transformers was loaded in 4 bits."""
-    return bool(getattr(module, "is_loaded_in_4bit", False))
+    """Whether a model of transformers was loaded in 4 bits, or in what else it was quantised to."""
+    return bool(getattr(module, "is_quantized", False))
 
 
 def language_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -50,22 +50,16 @@ def weights_bytes(model: nn.Module, dtype: torch.dtype | str) -> int:
 
 
 class InFourBits:
-    """A class of transformers that loads the language model of what `bare` shows in nf4, onto the device at once."""
+    """A class of transformers that loads the language model of what `bare` shows in nf4, onto the device at once; one that is
+    quantised already as it is."""
 
     def __init__(self, auto, bare: nn.Module, device: str):
-        self._auto, self._device = auto, device
-        self._plain = [name for name in _linear(bare) if name not in language_layers(bare)]
+        self._auto, self._bare, self._device = auto, bare, device
 
     def from_pretrained(self, place: str, **options):
-        from transformers import BitsAndBytesConfig
-
-        how = BitsAndBytesConfig(
-            load_in_4bit=True,
-            bnb_4bit_quant_type="nf4",
-            bnb_4bit_compute_dtype=COMPUTE,
-            llm_int8_skip_modules=self._plain,  # its name for it; of 4-bit models too
-        )
-        options |= {"dtype": COMPUTE, "quantization_config": how, "device_map": {"": self._device}}
+        options |= {"dtype": COMPUTE, "device_map": {"": self._device}}
+        if getattr(self._bare.config, "quantization_config", None) is None:
+            options["quantization_config"] = _how(self._bare)
         model, info = self._auto.from_pretrained(place, **options)
         for part in model.modules():
             # Some CPUs' layers repack themselves when first used, and lose the order of their scales when a state dict, which a
@@ -81,6 +75,17 @@ def plain_on_meta(model: nn.Module) -> nn.Module:
     del config.quantization_config
     with torch.device("meta"):
         return type(model)(config)
+
+
+def _how(bare: nn.Module):
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=COMPUTE,
+        llm_int8_skip_modules=[name for name in _linear(bare) if name not in language_layers(bare)],  # of 4 bits too
+    )
 
 
 def _linear(model: nn.Module) -> dict[str, nn.Module]:
