@@ -81,7 +81,7 @@ assets: $(INSTALLED) ## train what ships again, measure it, write the cards (hou
 	$(BIN)/python -m recipes.scenes_card
 	$(BIN)/python -m recipes.cards
 
-reproduce: $(INSTALLED) ## run all notebooks, store their outputs, print the table of claims
+reproduce: $(INSTALLED) ## run all notebooks, store their outputs, print the claims and write CLAIMS.md
 	$(OFFLINE) $(BIN)/python -m workbench reproduce
 
 clean: ## remove caches and build outputs (the environment stays: that is `rm -rf .venv`)

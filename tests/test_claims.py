@@ -1,10 +1,12 @@
 """Verdicts follow from numbers, in every combination."""
 
 import json
+from pathlib import Path
 
 import pytest
 
-from workbench.claims import Claim, Ledger, to_json
+from workbench.claims import Claim, Ledger, ledgers, markdown, to_json
+from workbench.paths import assets
 
 
 def claim(**fields):
@@ -67,3 +69,25 @@ def test_a_file_without_claims(tmp_path):
     (tmp_path / "a.json").write_text("{}")
     with pytest.raises(ValueError, match="holds no claims"):
         Ledger.stored(tmp_path / "a.json")
+
+
+def test_the_page_of_claims_is_that_of_the_stored_results():
+    written = (Path(__file__).parents[1] / "CLAIMS.md").read_text(encoding="utf-8")
+    assert written == markdown(ledgers(assets() / "results")), "run `make reproduce`"
+
+
+def test_the_page_counts_and_escapes():
+    one = Ledger((claim(), claim(id="C2", statement="a | <b> & c", measured=None, interval=None, seeds=())), "T | x")
+    page = markdown([one, Ledger((claim(interval=(-0.3, -0.1), seeds=(-0.2,)),), "other")])
+    assert "3 claims: 1 reproduced, 1 contradicted, 1 needs weights." in page
+    assert "## T \\| x\n\np: 1 reproduced, 1 needs weights." in page
+    rows = [line for line in page.splitlines() if line.startswith("| C")]
+    assert len(rows) == 3
+    assert "| a \\| &lt;b> &amp; c |" in rows[1]
+    assert rows[2].endswith("| contradicted |")
+
+
+def test_results_without_claims_are_no_ledger(tmp_path):
+    (tmp_path / "a.json").write_text("{}")
+    (tmp_path / "b.json").write_text(json.dumps({"title": "B", "claims": [to_json(claim())]}))
+    assert [each.title for each in ledgers(tmp_path)] == ["B"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
 from workbench.records import Record, Table
 
+HOW = """A verdict is computed. *Reproduced*: the interval, and every seed, lies where the paper's claim puts it. *Contradicted*:
+the whole interval lies elsewhere. *Not at this scale*: neither can be told here. *Needs weights*: a model or data set is
+missing."""
 VERDICTS = ("reproduced", "not at this scale", "contradicted", "needs weights")
 
 
@@ -90,6 +94,39 @@ class Ledger(Record):
             raise ValueError(f"{file} holds no claims; its keys are {sorted(stored)}")
         claims = tuple(_restored(claim) for claim in stored["claims"])
         return cls(claims, stored.get("title", Path(file).stem))
+
+
+def ledgers(folder: str | Path) -> list[Ledger]:
+    """The ledgers of all results in a folder, by file name; results that are measurements alone have none."""
+    files = sorted(Path(folder).glob("*.json"))
+    return [Ledger.stored(file) for file in files if "claims" in json.loads(file.read_text(encoding="utf-8"))]
+
+
+def markdown(found: Iterable[Ledger]) -> str:
+    """Every ledger as a page for people: counts, and a row for each claim."""
+    found = list(found)
+    whole = Ledger(tuple(claim for ledger in found for claim in ledger.claims))
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in whole.counts().items())
+    lines = [
+        "# Claims",
+        "",
+        f"Written by `make reproduce` from the stored results. {len(whole.claims)} claims: {counts}.",
+        "",
+        HOW,
+    ]
+    for ledger in found:
+        table = ledger.table()
+        papers = ", ".join(dict.fromkeys(claim.paper for claim in ledger.claims))
+        told = ", ".join(f"{n} {verdict}" for verdict, n in ledger.counts().items())
+        lines += ["", f"## {_cell(ledger.title)}", "", f"{_cell(papers)}: {told}.", ""]
+        rows = (table.header, ("---",) * len(table.header), *table.rows)
+        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+    return "\n".join([*lines, ""])
+
+
+def _cell(text: str) -> str:
+    """Text that cannot end its cell or become markup."""
+    return " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def to_json(claim: Claim) -> dict:

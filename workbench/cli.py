@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     reproduce = commands.add_parser(
-        "reproduce", help="run every notebook headless, store its outputs, print the claims"
+        "reproduce", help="run every notebook headless, store its outputs, print the claims and write CLAIMS.md"
     )
     reproduce.add_argument("notebooks", nargs="*", type=Path, help="default: notebooks/*.ipynb")
     reproduce.set_defaults(run=_reproduce)
@@ -139,15 +139,22 @@ def _reproduce(arguments) -> None:
             raise ValueError(f"a cell of {notebook} failed, the file stays as it was:\n{error}") from error
         print(f"{notebook}: {time.perf_counter() - start:.0f} s")
     _claims(arguments)
+    if not arguments.notebooks:  # the checkout's own
+        write_claims(Path("CLAIMS.md"))
 
 
 def _claims(_) -> None:
-    import json
-
-    from workbench.claims import Ledger
+    from workbench.claims import ledgers
     from workbench.paths import assets
 
-    for file in sorted((assets() / "results").glob("*.json")):
-        if "claims" in json.loads(file.read_text(encoding="utf-8")):  # some results are measurements alone
-            ledger = Ledger.stored(file)
-            print(f"{ledger}\n{ledger.counts()}\n")
+    for ledger in ledgers(assets() / "results"):
+        print(f"{ledger}\n{ledger.counts()}\n")
+
+
+def write_claims(file: Path) -> None:
+    """The page of all claims that are stored."""
+    from workbench.claims import ledgers, markdown
+    from workbench.files import write_whole
+    from workbench.paths import assets
+
+    write_whole(file, markdown(ledgers(assets() / "results")).encode())
