@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
 
-from workbench.records import Record, Table
+from workbench.records import Record, Table, plain_markdown
 
 HOW = """A verdict is computed. *Reproduced*: the interval, and every seed, lies where the paper's claim puts it. *Contradicted*:
 the whole interval lies elsewhere. *Not at this scale*: neither can be told here. *Needs weights*: a model or data set is
@@ -115,18 +115,17 @@ def markdown(found: Iterable[Ledger]) -> str:
         HOW,
     ]
     for ledger in found:
-        table = ledger.table()
         papers = ", ".join(dict.fromkeys(claim.paper for claim in ledger.claims))
         told = ", ".join(f"{n} {verdict}" for verdict, n in ledger.counts().items())
-        lines += ["", f"## {_cell(ledger.title)}", "", f"{_cell(papers)}: {told}.", ""]
-        rows = (table.header, ("---",) * len(table.header), *table.rows)
-        lines += [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+        lines += [
+            "",
+            f"## {plain_markdown(ledger.title)}",
+            "",
+            f"{plain_markdown(papers)}: {told}.",
+            "",
+            ledger.table().markdown(),
+        ]
     return "\n".join([*lines, ""])
-
-
-def _cell(text: str) -> str:
-    """Text that cannot end its cell or become markup."""
-    return " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def to_json(claim: Claim) -> dict:

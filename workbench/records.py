@@ -31,11 +31,21 @@ class Table:
         body = "".join(f"<tr>{_html_row(row)}</tr>" for row in self.rows)
         return f"<table><caption>{escape(self.caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
+    def markdown(self) -> str:
+        """The rows without the caption, for a file that people read."""
+        rows = (self.header, ("---",) * len(self.header), *self.rows)
+        return "\n".join(f"| {' | '.join(map(plain_markdown, row))} |" for row in rows)
+
     def __str__(self) -> str:
         return self.text()
 
     def _repr_mimebundle_(self, include=None, exclude=None) -> dict[str, str]:
         return {"text/plain": self.text(), "text/html": self.html()}
+
+
+def plain_markdown(text: str) -> str:
+    """Text in one line that can neither end its cell nor become markup."""
+    return " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def _html_row(row: tuple[str, ...]) -> str:

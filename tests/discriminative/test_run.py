@@ -149,3 +149,35 @@ def test_a_tuned_model_asked_in_other_words_is_tuned_anew(llava, pairs, tmp_path
     assert torch.equal(first.model.encode_text(SHORT).post, before)
     again = load_model(f"lvlm:{save_lvlm(second.model, tmp_path / 'two')}", device="cpu")
     assert torch.equal(again.encode_text(SHORT).post, second.model.encode_text(SHORT).post)
+
+
+def test_captions_that_no_step_could_take_are_refused_before_the_first(llava, pairs):
+    bad = TwoCaptions(PICTURES, [*SHORT[:5], "a cat </s> ball"], LONG)
+    with pytest.raises(ValueError, match=r"a caption of picture 5: .* holds '</s>'"):
+        fine_tune(llava, bad, CONFIG)
+    bad = TwoCaptions(PICTURES, SHORT, [*LONG[:3], "an <image>", *LONG[4:]])
+    with pytest.raises(ValueError, match=r"a caption of picture 3: .* holds '<image>'"):
+        fine_tune(llava, bad, CONFIG)
+    assert fine_tune(llava, bad, replace(CONFIG, next_token_weight=0.0, steps=1)).losses
+    some = TwoCaptions(PICTURES, SHORT, [*LONG[:5], None])
+    with pytest.raises(ValueError, match="contrastive_weight=0 and picture 5 has no long caption"):
+        fine_tune(llava, some, replace(CONFIG, contrastive_weight=0.0))
+    assert fine_tune(llava, pairs, replace(CONFIG, contrastive_weight=0.0, steps=1)).losses
+
+
+def test_the_temperature_of_the_run_stays_with_the_model(llava, pairs):
+    found = fine_tune(llava, pairs, replace(CONFIG, temperature=0.5, steps=1))
+    assert found.model.logit_scale == 2
+    assert llava.logit_scale == 20
+
+
+def test_captions_that_are_cut_are_told(llava):
+    long = " ".join(["red"] * 90)
+    with pytest.warns(UserWarning, match="some short captions are longer than the context"):
+        fine_tune(
+            llava,
+            TwoCaptions(PICTURES, [long, *SHORT[1:]]),
+            replace(CONFIG, next_token_weight=0.0, batch_size=6, steps=1),
+        )
+    with pytest.warns(UserWarning, match="some long captions are longer than what a prompt leaves"):
+        fine_tune(llava, TwoCaptions(PICTURES, SHORT, [long, *LONG[1:]]), replace(CONFIG, batch_size=6, steps=1))

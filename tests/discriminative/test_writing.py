@@ -38,6 +38,25 @@ def test_the_mean_is_over_tokens():
     assert told.interval.mean == pytest.approx(3)
 
 
+def test_the_interval_is_that_of_the_ratio():
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(5, 60, 300)
+    told = Perplexity("m", "p", 2 * tokens + rng.normal(0, 1, 300), tokens)
+    found = told.interval
+    rows = rng.integers(0, 300, (4000, 300))
+    low, high = np.percentile(told.nats[rows].sum(1) / tokens[rows].sum(1), [2.5, 97.5])
+    assert found.mean == pytest.approx(np.log(told.value))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.1 * (high - low))
+
+
+def test_captions_that_are_cut_are_told(llava):
+    long = " ".join(["red"] * 70)
+    with pytest.warns(UserWarning, match="1 of 2 captions are cut where the context of"):
+        perplexity(llava, PICTURES[:2], [LONG[0], long], prompt=ASKED)
+    room = llava.continuation([long], prompt=ASKED).ids.shape[1]
+    assert room > llava.continuation([long], prompt=f"{ASKED} in one word").ids.shape[1]
+
+
 def test_refused(llava):
     with pytest.raises(ValueError, match="2 pictures and 1 captions"):
         perplexity(llava, PICTURES[:2], LONG[:1])

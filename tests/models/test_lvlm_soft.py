@@ -1,6 +1,7 @@
 """Soft prompts: words of their own behind the vocabulary, saved beside the weights; and texts written behind a prompt."""
 
 import copy
+import re
 from dataclasses import replace
 
 import pytest
@@ -352,3 +353,24 @@ def test_a_processor_without_a_centre_crop(tmp_path):
     file.write_text(json.dumps(written))
     with pytest.raises(ValueError, match=r"makes a wide picture \(32, 64\) px, not 32 × 32"):
         load_model(f"lvlm:{tmp_path}", device="cpu")
+
+
+def test_a_token_shared_by_prompt_and_caption_is_never_soft(model):
+    from workbench.models.lvlm.soft import soft_places
+
+    class Shares:
+        """Whose tokenizer reads the quote and the letter after it as one token, as byte pairs may."""
+
+        name, image_token = "shares", "<image>"
+
+        def around(self, prompts):
+            before, after = prompts.text.split("<sent>")
+            return before, after
+
+        def encoded(self, written):
+            spans = [(m.start(), m.end()) for m in re.finditer(r'"?\w+|\S', written[0])]
+            return [([0] * len(spans), spans)]
+
+    with pytest.raises(ValueError, match="reads as one token with what stands beside it"):
+        soft_places(Shares(), Prompts(image="<image>", text='"<sent>" in one word :'), "text")
+    assert soft_places(Shares(), Prompts(image="<image>", text="<sent> in one word :"), "text") == (-4, -3, -2, -1)

@@ -141,6 +141,22 @@ def test_the_share_of_the_gain_by_hand(stored):
         assert found[TO_TEXT]["mean"] == pytest.approx((soft - base) / (both - base), abs=0.01)
 
 
+def test_net_takes_off_what_wording_decides():
+    names = GROUPS["swap"]
+    row = {
+        "right": {COMPOSITION: dict.fromkeys(names, "1110")},
+        "beside": {n.removeprefix("choose: "): "1001" for n in names},
+    }
+    assert answers(row, "swap, net").tolist() == [0, 1, 1, -1] * 2
+
+
+def test_net_differences_are_of_net_means(stored):
+    for start, found in stored["rows"]["differences"].items():
+        for what, row in found.items():
+            a, b = (stored["rows"]["ladder"][start][each]["sides"]["swap, net"]["mean"] for each in what.split(" − "))
+            assert row["swap, net"]["mean"] == pytest.approx(a - b, abs=2e-4)
+
+
 def test_answers_of_a_group_count_each_measure_alike():
     right = {COMPOSITION: dict.fromkeys(GROUPS["swap"], "10") | {"choose: negate": "11"}}
     assert answers({"right": right}, "swap").mean() == 0.5
@@ -177,6 +193,10 @@ def test_the_ladder_is_read_back(stored, start):
     assert found.readings[ALL].pictures.tokens
     for table in (found.table(), found.within(), found.against("both − LoRA")):
         assert len(table.rows) in (1, 5)
+    captions = found.captions(0, 5).rows
+    assert [who for who, _ in captions] == ["there", "before tuning", "both", "both + next token"] * 2
+    assert captions[0][1] == found.told[0]["true"]
+    assert all(said for _, said in found.captions().rows)
     with pytest.raises(ValueError, match="no difference 'LoRA − both'"):
         found.against("LoRA − both")
     with pytest.raises(ValueError, match="no start 'other'"):
@@ -221,7 +241,7 @@ def test_the_readme_says_these_numbers(stored):
     plain = stored["rows"]["ladder"]["plain"]
     found = {row: f"{100 * plain[row]['sides'][TO_TEXT]['mean']:.1f}" for row in plain}
     f1 = {row: f"{100 * plain[row]['f1']['mean']:.1f}" for row in plain}
-    swap = stored["rows"]["differences"]["plain"][f"{ALL} − {BOTH}"]["swap"]
+    swap = stored["rows"]["differences"]["plain"][f"{ALL} − {BOTH}"]["swap, net"]
     told = "{:.1f} [{:.1f}, {:.1f}]".format(*(100 * swap[key] for key in ("mean", "low", "high")))
     assert (
         f"finds {found[BEFORE]} percent of texts; three soft words bring that to {found[SOFT]}, adapters to {found['LoRA']}"
@@ -231,7 +251,7 @@ def test_the_readme_says_these_numbers(stored):
         f"from {f1[BEFORE]} to {f1[BOTH]}); the next-token loss keeps {f1[ALL]}, at {found[ALL]} of texts found"
         in written
     )
-    assert f"adds {told} points where nouns or attributes are swapped" in written
+    assert f"adds {told} points where nouns or attributes are swapped, less what wording decides" in written
     prompts = json.loads((assets() / "results" / "prompts.json").read_text(encoding="utf-8"))
     row = prompts["correlations"]["over tasks"]["R@1, picture → text"]
     assert (

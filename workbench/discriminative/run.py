@@ -28,7 +28,12 @@ UNTOLD = ("every", "micro_batch")  # what may change between a run and its resum
 
 @dataclass(frozen=True, eq=False)
 class Tuned(Record):
-    """The tuned model, adapters folded in; what learned, the loss of every step, and the seconds of this call's steps."""
+    """The tuned model, adapters folded in; what learned, the loss of every step, and the seconds of this call: its steps, what
+    `on_step` did, and the folding.
+
+    The trap: adapters are float32; folded into weights of bfloat16 they are rounded, which after a few steps at a small rate
+    moves features by a good part of what tuning did.
+    """
 
     model: LvlmEncoder
     config: DiscriminativeConfig
@@ -93,6 +98,9 @@ def fine_tune(
         title=f"{model.name}, {config.learns}",
     )
     merge(trained)
+    seconds = time.perf_counter() - began
+    if config.temperature is not None:
+        tuned.prompts = replace(tuned.prompts, temperature=config.temperature)
     how = f"tuned from {model.name}: {config.learns}, {steps} steps on {len(pairs):,} pictures"
     tuned.card = replace(
         tuned.card,
@@ -100,7 +108,7 @@ def fine_tune(
         digest=weights_digest(tuned.module),
         notes=(how, *tuned.card.notes),
     )
-    return Tuned(tuned, config, trained, tuple(losses), time.perf_counter() - began, len(pairs))
+    return Tuned(tuned, config, trained, tuple(losses), seconds, len(pairs))
 
 
 def _prepared(model: LvlmEncoder, pairs: TwoCaptions, config: DiscriminativeConfig) -> tuple[LvlmEncoder, Trained]:
@@ -116,10 +124,25 @@ def _prepared(model: LvlmEncoder, pairs: TwoCaptions, config: DiscriminativeConf
         raise ValueError(
             "next_token_weight is above 0 and no picture has a long caption; give TwoCaptions(…, long=…), or next_token_weight=0"
         )
+    _check_captions(model, pairs, config)
     tuned = beside(model) if isinstance(model, LvlmEncoder) else model
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)  # adapters are drawn
         return tuned, prepare(tuned, config)
+
+
+def _check_captions(model: LvlmEncoder, pairs: TwoCaptions, config: DiscriminativeConfig) -> None:
+    """Raises ValueError, before the first step and not when it is drawn, for a caption that no step could take."""
+    long = pairs.long if config.next_token_weight else ()
+    if not config.contrastive_weight and not all(long):
+        row = next(row for row, text in enumerate(long) if not text)
+        raise ValueError(
+            f"contrastive_weight=0 and picture {row} has no long caption, so nothing is learned of it; leave it out"
+        )
+    if isinstance(model, LvlmEncoder):
+        for row, own in enumerate(pairs.captions):
+            for text in (*own, *filter(None, long[row : row + 1])):
+                model.check_caption(text, f"a caption of picture {row}")
 
 
 def _run_of(model: LvlmEncoder, pairs: TwoCaptions, config: DiscriminativeConfig) -> dict:
@@ -143,10 +166,14 @@ def _loss(model: LvlmEncoder, pairs: TwoCaptions, config: DiscriminativeConfig, 
             return loss
         told = f"the loss is {loss.item()}"
     except ValueError as error:  # features that are not finite are refused before there is a loss
-        told = str(error)
-    raise ValueError(
-        f"step {step}, pictures {', '.join(map(str, rows[:5]))} … ({captions[0]!r:.80} …): {told}. Look at them, lower "
-        "learning_rate, or take precision='float32'; the state that was kept last stays"
+        raise ValueError(_said(step, rows, captions, str(error))) from error
+    raise ValueError(_said(step, rows, captions, told))
+
+
+def _said(step: int, rows: Sequence[int], captions: Sequence[str], told: str) -> str:
+    return (
+        f"step {step}, pictures {', '.join(map(str, rows[:5]))} … ({captions[0]!r:.80} …): {told}. Look at them; where "
+        "numbers are not finite lower learning_rate, or take precision='float32'. The state that was kept last stays"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -17,7 +18,8 @@ from workbench.training import in_parts
 
 @dataclass(frozen=True)
 class Batch:
-    """Pixels (3, H, W) of each picture; ids and mask (B, T) of its short caption in its prompt, and of its long one (B, L)."""
+    """Pixels (3, H, W) of each picture, on the CPU until their part is computed; on the model's device ids and mask (B, T) of its
+    short caption in its prompt, and of its long one (B, L)."""
 
     pixels: list[Tensor]
     ids: Tensor
@@ -30,7 +32,7 @@ class Batch:
 
 
 def make_batch(model: LvlmEncoder, pixels: Sequence[Tensor], short: Sequence[str], long: Sequence[str | None]) -> Batch:
-    """A batch on the model's device; a picture without a long caption has an empty one."""
+    """A batch; a picture without a long caption has an empty one. Captions that are cut are told, once."""
     read, there = model.tokenize(short), [text for text in long if text is not None]
     has = torch.tensor([text is not None for text in long])
     behind = model.continuation(there) if there else None
@@ -38,9 +40,13 @@ def make_batch(model: LvlmEncoder, pixels: Sequence[Tensor], short: Sequence[str
     ids, mask = torch.zeros(len(long), width, dtype=torch.long), torch.zeros(len(long), width, dtype=torch.bool)
     if there:
         ids[has], mask[has] = behind.ids, behind.mask
-    device = model.device
-    on = [each.to(device=device, dtype=model.dtype) for each in pixels]
-    return Batch(on, *(side.to(device) for side in (read.ids, read.mask, ids, mask)))
+    if any(length > read.ids.shape[1] for length in read.full_lengths):
+        warnings.warn(f"some short captions are longer than the context of {model.name}, and cut there", stacklevel=2)
+    if there and any(length > width for length in behind.full_lengths):
+        warnings.warn(
+            "some long captions are longer than what a prompt leaves of the context, and cut there", stacklevel=2
+        )
+    return Batch(list(pixels), *(side.to(model.device) for side in (read.ids, read.mask, ids, mask)))
 
 
 @dataclass(frozen=True)
@@ -58,6 +64,7 @@ def encode(model: LvlmEncoder, batch: Batch, config: DiscriminativeConfig) -> En
     """A batch through the model, `config.micro_batch` pictures in memory at a time (`training.in_parts`)."""
 
     def run(pixels, ids, mask, long_ids, long_mask):
+        pixels = [each.to(device=model.device, dtype=model.dtype) for each in pixels]
         with torch.autocast(model.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             image, written = write(model, pixels, long_ids, long_mask)
             return image, model.forward_text(ids, mask).post, written

@@ -25,6 +25,7 @@ LABELS = {
     ALL: "both + next token",
 }
 SHOWN = (TO_TEXT, TO_IMAGE, "swap", "swap quads")
+NET = "swap, net"  # of choices with another's picture, which wording alone decides
 BEHIND = "f1 behind its prompt"
 INSIDE = ("entropy of pictures", "entropy of captions", "support", "share", BEHIND)
 STARTS = {"E5-V": "E5-V's words", "plain": "“describe the picture”"}
@@ -91,11 +92,26 @@ class Ladder(Record):
         """
         rows = [(each, *self._with_seeds(each)) for each in what]
         caption = f"From {STARTS[self.start]}: points [95 % over items], lowest and highest of 3 seeds"
-        return Table(caption, ("what", *SHOWN), tuple(rows))
+        return Table(caption, ("what", *SHOWN, NET), tuple(rows))
 
     def _with_seeds(self, what: str) -> list[str]:
         found, seeds = one_of(self.differences, what, "difference"), self.difference_seeds[what]
-        return [f"{_told(found[side])} {100 * min(seeds[side]):.1f} … {100 * max(seeds[side]):.1f}" for side in SHOWN]
+        return [
+            f"{_told(found[side])} {100 * min(seeds[side]):.1f} … {100 * max(seeds[side]):.1f}"
+            for side in (*SHOWN, NET)
+        ]
+
+    def captions(self, *rows: int) -> Table:
+        """What is there, and what is told of it before tuning and after, seed 0 (VladVA's figure 7). Raises IndexError."""
+        named = {"there": "true", **{LABELS[name]: name for name in (BEFORE, BOTH, ALL)}}
+        lines = [
+            (what, self.told[row][key] or "(nothing)")
+            for row in rows or range(len(self.told))
+            for what, key in named.items()
+        ]
+        return Table(
+            f"From {STARTS[self.start]}, asked to describe the picture in detail", ("who", "says"), tuple(lines)
+        )
 
     def within(self) -> Table:
         """What the summary does by rung: openness of the next word, directions, and how widely it looks."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from workbench.evaluation.statistics import Interval, bootstrap
-from workbench.models.batches import as_list, captions, in_batches, warn_cut
+from workbench.models.batches import as_list, captions, in_batches
 from workbench.models.lvlm import LvlmEncoder
 from workbench.records import Record, Table
 
@@ -31,8 +32,8 @@ class Perplexity(Record):
 
     @property
     def interval(self) -> Interval:
-        """Of the loss in nats per token, captions weighted by their length."""
-        return bootstrap(self.nats * len(self.tokens) / self.tokens.sum())
+        """Of the loss in nats per token: a ratio of two sums over captions, so drawn by what each moves it (the delta method)."""
+        return bootstrap(per_token(self.nats, self.tokens))
 
     def table(self) -> Table:
         found = self.interval
@@ -42,6 +43,12 @@ class Perplexity(Record):
             ("captions", f"{len(self.tokens):,}"),
         )
         return Table(f"{self.model}, asked {self.prompt!r}", ("what", "value"), rows)
+
+
+def per_token(nats: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+    """A number for each caption (n,) whose mean is Σ nats / Σ tokens and whose spread is that of the ratio."""
+    ratio = nats.sum() / tokens.sum()
+    return ratio + (nats - ratio * tokens) / tokens.mean()
 
 
 def perplexity(
@@ -56,8 +63,9 @@ def perplexity(
     if len(pictures) != len(texts):
         raise ValueError(f"{len(pictures)} pictures and {len(texts)} captions; give one caption for each picture")
     prompt = prompt or model.prompts.caption
-    read, nats = model.continuation(texts), []
-    warn_cut(read, model.card)
+    read, nats = model.continuation(texts, prompt=prompt), []
+    if cut := sum(length > n for length, n in zip(read.full_lengths, read.mask.sum(1).tolist(), strict=True)):
+        warnings.warn(f"{cut} of {len(texts)} captions are cut where the context of {model.name} ends", stacklevel=2)
     with model._reading():
         for rows in in_batches(range(len(texts)), batch_size, "captions"):
             part = slice(rows[0], rows[-1] + 1)

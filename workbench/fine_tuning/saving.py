@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from workbench.files import write_whole
 from workbench.fine_tuning.adapters import holds_adapters
 from workbench.models.open_clip_folder import CONFIG, weight_files
+from workbench.records import Table, plain_markdown
 
 if TYPE_CHECKING:
     from workbench.models.open_clip import OpenClipEncoder
@@ -109,11 +110,5 @@ def _card(model: OpenClipEncoder, title: str, notes: Sequence[str], licence: str
     rows = [row for row in model.card.table().rows if row[0] not in ("weights", "licence", "note")]
     rows += [("weights", f"sha256 {model.digest()}…"), ("licence", licence or model.card.licence)]
     rows += [("note", note) for note in own]
-    lines = [f"# {_plain(title)}", "", f"Saved from {_plain(model.name)}.", "", "| what | value |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {_plain(what)} | {_plain(value)} |" for what, value in rows), ""]).encode()
-
-
-def _plain(text: str) -> str:
-    """Text that cannot end its cell or become markup."""
-    text = " ".join(str(text).split())
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    table = Table("", ("what", "value"), tuple(rows)).markdown()
+    return f"# {plain_markdown(title)}\n\nSaved from {plain_markdown(model.name)}.\n\n{table}\n".encode()

@@ -36,15 +36,16 @@ def spec(
     """pictures[k] = name, photo, before and after: z (heads, h, w), support (heads,), share (heads,); heads from 1, limit.
 
     Weights (N, heads, P) of `LvlmEncoder.summary_attention`, P = h · w, as they are: the share of a head's attention that goes
-    to the picture is their sum; pictures (H, W, 3) uint8 as the tower saw them; `heads` chooses by number from 0, all of them
-    where nobody says. Figure 6 of VladVA (arXiv 2412.04378). Effective support is exp of the entropy of the weights divided by
-    their sum: 1 to P tokens. The trap: a head that gives the picture next to nothing may still spread it widely, so read
-    support with the share. Raises ValueError for no pictures, more than four, more than eight heads, numbers that do not belong
-    together, weights below 0 or not finite, or pictures of another kind.
+    to the picture is their sum; pictures (H, W, 3) uint8 as the tower saw them; `heads` chooses by number from 0, where nobody
+    says the eight that look at the pictures most, before and after together. Figure 6 of VladVA (arXiv 2412.04378). Effective
+    support is exp of the entropy of the weights divided by their sum: 1 to P tokens. The trap: a head that gives the picture
+    next to nothing may still spread it widely, so read support with the share. Raises ValueError for no pictures, more than
+    four, more than eight heads chosen, numbers that do not belong together, weights below 0 or not finite, or pictures of
+    another kind.
     """
     both = [np.asarray(side, dtype=np.float64) for side in (before, after)]
     _check(pictures, *both, grid, names)
-    chosen = _chosen(heads, both[0].shape[1])
+    chosen = _chosen(_most(*both) if heads is None else heads, both[0].shape[1])
     kept = [side[:, chosen] for side in both]
     named = names or [f"picture {k + 1}" for k in range(len(pictures))]
     return {
@@ -85,8 +86,14 @@ def _check(pictures, before: np.ndarray, after: np.ndarray, grid, names) -> None
             raise ValueError(f"picture {picture.shape} of {picture.dtype}; give (H, W, 3) of uint8")
 
 
-def _chosen(heads: Sequence[int] | None, there: int) -> list[int]:
-    chosen = list(range(there)) if heads is None else [int(head) for head in heads]
+def _most(before: np.ndarray, after: np.ndarray) -> list[int]:
+    """The heads whose attention goes to the pictures most, in their own order."""
+    share = (before + after).sum((0, 2))
+    return sorted(np.argsort(-share, kind="stable")[:HEADS].tolist())
+
+
+def _chosen(heads: Sequence[int], there: int) -> list[int]:
+    chosen = [int(head) for head in heads]
     if not 1 <= len(chosen) <= HEADS or not all(0 <= head < there for head in chosen):
         raise ValueError(f"heads {chosen} of {there}; choose one to {HEADS} of them, numbered from 0")
     return chosen

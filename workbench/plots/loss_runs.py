@@ -23,8 +23,8 @@ def spec(runs: Mapping[str, Sequence[float]], *, below: float = 0.05, window: in
 
     Losses of every step from 1 on, in nats; `first` is None for a run that never gets there. A run says when it saturates:
     VladVA (arXiv 2412.04378) saw a contrastive loss on long captions go to about 0 in a few hundred steps. The trap: chance is
-    log(batch), so compare runs of one batch size. Raises ValueError for no runs, more than six, losses below 0 or not finite,
-    fewer of them than `window`, or a threshold that is not above 0.
+    log(batch) each way, so compare runs of one batch size. Raises ValueError for no runs, more than six, losses below 0 or not
+    finite, fewer of them than `window`, or a threshold that is not above 0.
     """
     if not 1 <= len(runs) <= RUNS:
         raise ValueError(f"{len(runs)} runs; give one to {RUNS}, which can be told apart")

@@ -221,17 +221,23 @@ class LvlmEncoder(DualEncoder):
         losses = nn.functional.cross_entropy(logits.float(), ids[mask], reduction="none")
         return states[:, start - 1], torch.zeros_like(mask, dtype=losses.dtype).masked_scatter(mask, losses)
 
-    def continuation(self, texts: Iterable[str], room: int | None = None) -> Tokenized:
+    def check_caption(self, text: str, name: str = "the caption") -> None:
+        """Raises ValueError, with the caption's name, for one that holds a token that is more than text to the tokenizer."""
+        try:
+            self._inputs.checked(text)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+
+    def continuation(self, texts: Iterable[str], room: int | None = None, *, prompt: str | None = None) -> Tokenized:
         """Texts as `forward_writing` takes them, on the CPU: their tokens and an end, cut to `room`.
 
-        `room` is by default what the longest prompt about a picture leaves of the context. Raises as `encode_text`, and
-        ValueError for a text that holds a special token, or a room below 1.
+        `room` is by default what `prompt` leaves of the context, without one the longest prompt about a picture. Raises as
+        `encode_text`, and ValueError for a text that holds a special token, or a room below 1.
         """
         if room is None:
             side = torch.empty(3, self.card.image_size, self.card.image_size, device="meta")
-            asked = (
-                self._asked(prompt, side)["input_ids"].shape[1] for prompt in (self.prompts.image, self.prompts.caption)
-            )
+            prompts = (self.prompts.image, self.prompts.caption) if prompt is None else (self._checked(prompt),)
+            asked = (self._asked(each, side)["input_ids"].shape[1] for each in prompts)
             room = self.card.context_length - max(asked)
         if whole("room", room) < 1:
             raise ValueError(f"room={room}; give 1 or more tokens")

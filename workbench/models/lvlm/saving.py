@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from workbench.models.hub_errors import without_chatter
 from workbench.models.lvlm.prompts import PROMPTS
 from workbench.models.lvlm.soft import SoftEmbedding
+from workbench.records import Table, plain_markdown
 
 if TYPE_CHECKING:
     from workbench.models.lvlm.encoder import LvlmEncoder
@@ -110,14 +111,6 @@ def _prompts(model: LvlmEncoder, folder: Path) -> None:
 
 
 def _card(model: LvlmEncoder, title: str) -> str:
-    rows = [
-        *(row for row in model.card.table().rows if row[0] != "weights"),
-        ("weights", f"sha256 {model.card.digest}…"),
-    ]
-    lines = [f"# {_plain(title)}", "", f"Saved from {_plain(model.name)}.", "", "| what | value |", "|---|---|"]
-    return "\n".join([*lines, *(f"| {_plain(what)} | {_plain(value)} |" for what, value in rows), ""])
-
-
-def _plain(text: str) -> str:
-    """Text that cannot end its cell or become markup."""
-    return " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    facts = [row for row in model.card.table().rows if row[0] != "weights"]
+    table = Table("", ("what", "value"), (*facts, ("weights", f"sha256 {model.card.digest}…"))).markdown()
+    return f"# {plain_markdown(title)}\n\nSaved from {plain_markdown(model.name)}.\n\n{table}\n"

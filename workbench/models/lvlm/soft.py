@@ -89,6 +89,12 @@ def soft_places(inputs: Inputs, prompts: Prompts, modality: str) -> tuple[int, .
         )
     starts = before.rfind(own[0]), len(before + filling) + after.find(own[1])
     [(_, spans)] = inputs.encoded([before + filling + after])
+    edges = len(before), len(before + filling)
+    if any(start < edge < end for start, end in spans for edge in edges):  # counted, it would be a word of a caption
+        raise ValueError(
+            f"the {modality} prompt {prompt!r} ends in what {inputs.name} reads as one token with what stands beside it; put a "
+            f"space or a line's end beside {here!r}"
+        )
     found = [
         t if end <= len(before) else t - len(spans)
         for t, (start, end) in enumerate(spans)
