@@ -9,6 +9,7 @@ import numpy as np
 from recipes.fine_tune_claims import told, values
 from workbench.claims import Claim, to_json
 from workbench.discriminative.published import COMPONENTS, PAPER
+from workbench.discriminative.run import steps_until
 from workbench.discriminative.writing import per_token
 from workbench.fine_tuning.evaluation import COMPOSITION, SIDES, TO_IMAGE, TO_TEXT, evenly
 from workbench.stored import stored_result
@@ -39,7 +40,7 @@ TRAINED = f"{UNTUNED}, words of its training"
 A_POINT, NEAR, KEPT = 0.0095, 0.02, 0.05
 """From where on a difference of the paper claims something; what "the same" allows; what "generation survives" allows in F1: all
 ours, the paper has no interval."""
-SATURATED, WINDOW = 0.05, 20
+SATURATED = 0.05
 
 
 def summary(found: Mapping[str, dict], inside: Mapping[str, dict]) -> dict:
@@ -148,12 +149,6 @@ def _shares(trained: Mapping, start: str, resamples: int = 2000) -> dict:
 # Losses, inside, captions -----------------------------------------------------------------------------------------------
 
 
-def steps_until(losses: Sequence[float], level: float = SATURATED) -> int | None:
-    """The first step after which the mean of the last 20 losses is below the level."""
-    below = np.flatnonzero(np.convolve(losses, np.ones(WINDOW) / WINDOW, "valid") < level)
-    return int(below[0]) + WINDOW if len(below) else None
-
-
 def _contrast(trained: Mapping, start: str) -> dict:
     """The loss of contrast alone along the way, by what is contrasted; `last` over the steps of the last epoch."""
     runs = {"short": trained[start, BOTH], "long": trained[start, LONG]}
@@ -161,7 +156,7 @@ def _contrast(trained: Mapping, start: str) -> dict:
         kind: {
             "losses": rows[0]["losses"],
             "last": told(np.array([row["losses"][-40:] for row in rows])),
-            "steps until 0.05": [steps_until(row["losses"]) for row in rows],
+            "steps until 0.05": [steps_until(row["losses"], SATURATED) for row in rows],
         }
         for kind, rows in runs.items()
     }

@@ -50,7 +50,7 @@ def test_json_there_and_back():
         ({"precision": "float16"}, "precision='float16'; choose one of float32, bfloat16"),
         ({"normalizer": "max"}, "normalizer='max'; choose one of minmax, sparse, softmax"),
         ({"missing": "drop"}, "missing='drop'; choose one of mask, zero"),
-        ({"batch_size": 1}, "batch_size=1; give a whole number from 2 on: one pair has no negatives"),
+        ({"batch_size": 1}, "batch_size=1; give a whole number from 2 on: one pair has nothing to be told from"),
         ({"batch_size": True}, "batch_size=True"),
         ({"batch_size": 8.0}, "batch_size=8.0"),
         ({"micro_batch": 0}, "micro_batch=0; give a whole number from 1 on"),

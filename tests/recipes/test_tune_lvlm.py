@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 
 from recipes import discriminative_claims, look_into_lvlm, tune_scenes_lvlm, tuned_lvlm
-from recipes.discriminative_claims import ALL, BEFORE, BEHIND, BOTH, GROUPS, LONG, SOFT, START, answers, steps_until
+from recipes.discriminative_claims import ALL, BEFORE, BEHIND, BOTH, GROUPS, LONG, SOFT, START, answers
 from recipes.files import sha256
 from recipes.rows import Rows
 from workbench.claims import Ledger
 from workbench.data.scenes.asking import long_caption
-from workbench.discriminative import LADDER, DiscriminativeConfig, Tuned, TwoCaptions
+from workbench.discriminative import LADDER, DiscriminativeConfig, TwoCaptions
+from workbench.discriminative.run import steps_until
 from workbench.discriminative.stored import SHOWN, measured_ladder
 from workbench.fine_tuning import Trial
 from workbench.fine_tuning.evaluation import COMPOSITION, SIDES, TO_TEXT
@@ -105,13 +106,6 @@ def test_training_sees_each_contents_once():
 # What is summed up ------------------------------------------------------------------------------------------------------
 
 
-def test_steps_until_is_that_of_a_run():
-    losses = [1.0] * 30 + [0.0] * 30
-    own = Tuned(None, DiscriminativeConfig(), None, tuple(losses), 0.0, 2)
-    assert steps_until(losses) == own.steps_until(0.05) == 50
-    assert steps_until([1.0] * 30) is None
-
-
 def test_groups_are_of_the_measures_that_are_there(stored):
     measures = stored["rows"]["ladder"][START][BEFORE]["measures"][COMPOSITION]
     assert set().union(*GROUPS.values()) <= set(measures)
@@ -188,7 +182,7 @@ def test_the_ladder_is_read_back(stored, start):
     assert found.sides[ALL]["swap"].mean == stored["rows"]["ladder"][start][ALL]["sides"]["swap"]["mean"]
     assert {side: len(each) for side, each in found.by_seed[ALL].items()} == dict.fromkeys(found.by_seed[ALL], 3)
     assert list(found.labelled()["both"]) == list(SHOWN)
-    assert found.until["long"] == (steps_until(found.contrast["long"]),)
+    assert found.until["long"] == (steps_until(found.contrast["long"], 0.05),)
     assert found.maps[ALL].shape == (4, 4, 16)
     assert found.readings[ALL].pictures.tokens
     for table in (found.table(), found.within(), found.against("both − LoRA")):

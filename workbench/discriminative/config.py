@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from math import isfinite
-from numbers import Integral, Real
+
+from workbench.fine_tuning.config import check_above_zero, check_counts, check_from_zero
 
 PRECISIONS = ("float32", "bfloat16")
 
@@ -51,8 +51,9 @@ class DiscriminativeConfig:
             raise ValueError("contrastive_weight and next_token_weight are both 0; give one above 0")
         if self.precision not in PRECISIONS:
             raise ValueError(f"precision={self.precision!r}; choose one of {', '.join(PRECISIONS)}")
-        _check_counts(self)
-        _check_numbers(self)
+        check_counts(self, "rank", "batch_size", "micro_batch", "epochs", "steps", "warmup", "seed", "every")
+        check_above_zero(self, "learning_rate", "prompt_rate", "alpha", "temperature")
+        check_from_zero(self, "contrastive_weight", "next_token_weight", "weight_decay")
 
     @property
     def learns(self) -> str:
@@ -61,33 +62,6 @@ class DiscriminativeConfig:
 
     def to_json(self) -> dict:
         return asdict(self)
-
-
-def _check_counts(config: DiscriminativeConfig) -> None:
-    least = {"rank": 1, "batch_size": 2, "micro_batch": 1, "epochs": 1, "steps": 1, "warmup": 0, "seed": 0, "every": 1}
-    for name, low in least.items():
-        value = getattr(config, name)
-        if value is None and name in ("micro_batch", "steps"):
-            continue
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-            why = ": one pair has nothing to tell it from" if name == "batch_size" else ""
-            raise ValueError(f"{name}={value!r}; give a whole number from {low} on{why}")
-
-
-def _check_numbers(config: DiscriminativeConfig) -> None:
-    for name in ("learning_rate", "prompt_rate", "alpha", "temperature"):
-        value = getattr(config, name)
-        if value is None and name in ("prompt_rate", "temperature"):
-            continue
-        if not (_finite(value) and value > 0):
-            raise ValueError(f"{name}={value!r}; give a number above 0")
-    for name in ("contrastive_weight", "next_token_weight", "weight_decay"):
-        if not (_finite(getattr(config, name)) and getattr(config, name) >= 0):
-            raise ValueError(f"{name}={getattr(config, name)!r}; give 0 or more")
-
-
-def _finite(value) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 VLADVA = DiscriminativeConfig()

@@ -43,10 +43,8 @@ class Tuned(Record):
     n: int
 
     def steps_until(self, loss: float, window: int = 20) -> int | None:
-        """The first step after which the mean of the last `window` losses is below `loss`; None where it never is."""
-        means = np.convolve(self.losses, np.ones(window) / window, "valid")
-        below = np.flatnonzero(means < loss)
-        return int(below[0]) + window if len(below) else None
+        """`steps_until` of this run's losses."""
+        return steps_until(self.losses, loss, window)
 
     def table(self) -> Table:
         rows = (
@@ -57,6 +55,12 @@ class Tuned(Record):
             ("loss, last 20 steps", f"{np.mean(self.losses[-20:]):.4g}"),
         )
         return Table("Tuned to tell apart", ("what", "value"), rows)
+
+
+def steps_until(losses: Sequence[float], level: float, window: int = 20) -> int | None:
+    """The first step after which the mean of the last `window` losses is below `level`; None where it never is."""
+    below = np.flatnonzero(np.convolve(losses, np.ones(window) / window, "valid") < level)
+    return int(below[0]) + window if len(below) else None
 
 
 def fine_tune(

@@ -96,22 +96,11 @@ def _check_choices(config: FineTuneConfig) -> None:
 
 
 def _check_numbers(config: FineTuneConfig) -> None:
-    least = {"batch_size": 2, "micro_batch": 1, "epochs": 1, "steps": 1, "warmup": 0, "seed": 0, "every": 1, "rank": 1}
-    for name, low in least.items():
-        value = getattr(config, name)
-        if value is None and name in ("micro_batch", "steps"):
-            continue
-        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
-            why = ": one pair has no negatives" if name == "batch_size" else ""
-            raise ValueError(f"{name}={value!r}; give a whole number from {low} on{why}")
+    check_counts(config, "batch_size", "micro_batch", "epochs", "steps", "warmup", "seed", "every", "rank")
     if config.loss != "clip" and (not isinstance(config.k, Integral) or isinstance(config.k, bool) or config.k < 1):
         raise ValueError(f"k={config.k!r} negatives for loss={config.loss!r}; give 1 or more, or loss='clip' for none")
-    for name in ("learning_rate", "alpha"):
-        if not (_finite(getattr(config, name)) and getattr(config, name) > 0):
-            raise ValueError(f"{name}={getattr(config, name)!r}; give a number above 0")
-    for name in ("global_weight", "local_weight", "gamma", "smoothing", "weight_decay"):
-        if not (_finite(getattr(config, name)) and getattr(config, name) >= 0):
-            raise ValueError(f"{name}={getattr(config, name)!r}; give 0 or more")
+    check_above_zero(config, "learning_rate", "alpha")
+    check_from_zero(config, "global_weight", "local_weight", "gamma", "smoothing", "weight_decay")
     if config.smoothing >= 1:
         raise ValueError(f"smoothing={config.smoothing!r}; give a share below 1 (FSC-CLIP: 0.02)")
     if config.loss == "fsc" and not config.global_weight and not config.local_weight:
@@ -120,8 +109,40 @@ def _check_numbers(config: FineTuneConfig) -> None:
         warm_cosine(0, config.steps, min(config.warmup, config.steps))
 
 
+LEAST = {"batch_size": 2, "warmup": 0, "seed": 0}  # of counts, 1 where nothing else is said
+
+
+def check_counts(config, *names: str) -> None:
+    """Raises ValueError for a field that is no whole number, or too small; None passes where it is the field's own value."""
+    for name in names:
+        value, low = getattr(config, name), LEAST.get(name, 1)
+        if _left_out(config, name):
+            continue
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < low:
+            why = ": one pair has nothing to be told from" if name == "batch_size" else ""
+            raise ValueError(f"{name}={value!r}; give a whole number from {low} on{why}")
+
+
+def check_above_zero(config, *names: str) -> None:
+    """Raises ValueError for a field that is no finite number above 0; None passes where it is the field's own value."""
+    for name in names:
+        if not _left_out(config, name) and not (_finite(value := getattr(config, name)) and value > 0):
+            raise ValueError(f"{name}={value!r}; give a number above 0")
+
+
+def check_from_zero(config, *names: str) -> None:
+    """Raises ValueError for a field that is no finite number of 0 or more."""
+    for name in names:
+        if not (_finite(value := getattr(config, name)) and value >= 0):
+            raise ValueError(f"{name}={value!r}; give 0 or more")
+
+
+def _left_out(config, name: str) -> bool:
+    return getattr(config, name) is None and type(config).__dataclass_fields__[name].default is None
+
+
 def _finite(value) -> bool:
-    return isinstance(value, Real) and isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
 
 
 FSC = FineTuneConfig()
